@@ -1,0 +1,66 @@
+"""Faint relief of the ground: the film under the particles is wrinkled, and its wrinkles catch light at their edges.
+
+A network that never saw wrinkles takes them for small particles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydantic
+import scipy.ndimage
+
+from nanostream.texture.spread import Spread
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["Relief"]
+
+
+class Relief(pydantic.BaseModel):
+    """Short curved ridges and a slow mottling, as brightness relative to a flat ground."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ridge: Spread = Spread(mean=0.0)
+    """Brightness that a ridge adds at its crest, relative to the ground."""
+    ridge_scale_nm: float = pydantic.Field(default=45.0, gt=0)
+    """Size of the features whose edges are the ridges."""
+    ridge_width_nm: float = pydantic.Field(default=8.0, gt=0)
+    """Half width of a ridge."""
+    ridge_share: float = pydantic.Field(default=0.35, gt=0, lt=1)
+    """About the share of the ground where ridges show at all."""
+    mottle: Spread = Spread(mean=0.0)
+    """Standard deviation of the slow mottling, relative to the ground."""
+    mottle_scale_nm: float = pydantic.Field(default=150.0, gt=0)
+    """Size of the mottling."""
+
+    def draw(
+        self, rng: np.random.Generator, *, height: int, width: int, pixel_nm: float
+    ) -> npt.NDArray[np.float32]:
+        """(H, W) float32, brightness of the ground relative to a flat one."""
+        crest, mottle = self.ridge.one(rng), self.mottle.one(rng)
+        level, light = rng.uniform(0.3, 1.8), rng.uniform(0, 2 * np.pi)
+        noise = rng.standard_normal((3, height, width), np.float32)
+        relief = np.ones((height, width), np.float32)
+        if mottle:
+            relief += np.float32(mottle) * _smooth(noise[0], self.mottle_scale_nm / pixel_nm)
+        if crest:
+            # The film's features are where a smooth field is over a level; a ridge is the band along that contour.
+            field = _smooth(noise[1], self.ridge_scale_nm / pixel_nm) - np.float32(level)
+            down, right = np.gradient(field)
+            slope = np.hypot(down, right) + np.float32(1e-6)
+            distance = field / slope * np.float32(pixel_nm / self.ridge_width_nm)
+            facing = 0.35 + 0.65 * (right * np.float32(np.cos(light)) + down * np.float32(np.sin(light))) / slope
+            where = _smooth(noise[2], 2 * self.ridge_scale_nm / pixel_nm)
+            shown = np.clip(where - np.quantile(where, 1 - self.ridge_share), 0, 1)
+            relief += np.float32(crest) * np.exp(-np.square(distance)) * facing * shown
+        return relief
+
+
+def _smooth(noise: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:
+    """Noise of unit variance with a gaussian correlation."""
+    smooth = scipy.ndimage.gaussian_filter(noise, sigma_px, mode="wrap", truncate=3)
+    return smooth / smooth.std()

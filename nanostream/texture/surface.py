@@ -1,0 +1,43 @@
+"""What the renderer needs to know of every surface of one picture.
+
+Legend: N = particles, H, W = picture height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["SurfaceTable"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class SurfaceTable:
+    """Parameters of the ground (row 0) and of each particle (row 1 + i); every column (1 + N,) float32.
+
+    base_color, roughness, specular, spec_tint, sheen: of Mitsuba's `principled` BSDF, in one channel.
+    gain: brightness of the surface relative to the BSDF's; a secondary-electron yield.
+    rim: growth of the yield with tilt, per unit of 1/cos(tilt) - 1.
+    ambient: share of the light that reaches occluded points all the same.
+    rim_cap: greatest 1/cos(tilt). relief: (H, W) float32, brightness of the ground relative to a flat one.
+    """
+
+    base_color: npt.NDArray[np.float32]
+    roughness: npt.NDArray[np.float32]
+    specular: npt.NDArray[np.float32]
+    spec_tint: npt.NDArray[np.float32]
+    sheen: npt.NDArray[np.float32]
+    gain: npt.NDArray[np.float32]
+    rim: npt.NDArray[np.float32]
+    ambient: npt.NDArray[np.float32]
+    rim_cap: float
+    relief: npt.NDArray[np.float32]
+
+    def columns(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The columns by name."""
+        names = ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", "rim", "ambient")
+        return {name: getattr(self, name) for name in names}
