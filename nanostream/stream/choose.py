@@ -1,0 +1,62 @@
+"""Which engine, by name; Ray is imported only where it is the one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal
+
+from nanostream.errors import StreamError
+from nanostream.stream.engine import SYNTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nanostream.stream.engine import Engine, StreamRecipe, Synthesizer
+
+__all__ = ["EngineName", "choose_engine", "open_engine"]
+
+EngineName = Literal["auto", "local", "ray"]
+
+
+def choose_engine(engine: str, *, workers: int = 1, address: str | None = None) -> Literal["local", "ray"]:
+    """The engine that `auto` stands for: `ray` with a cluster or more than one worker, else `local`.
+
+    A cluster is one that `address` or RAY_ADDRESS names, or that this process already holds.
+    """
+    if workers < 1:
+        msg = f"expected at least 1 render worker, got {workers}"
+        raise StreamError(msg)
+    if engine == "ray":
+        return "ray"
+    if engine == "local":
+        if workers > 1 or address is not None:
+            msg = f"expected one worker and no address with engine='local', got {workers} and {address!r}; use 'ray'"
+            raise StreamError(msg)
+        return "local"
+    if engine != "auto":
+        msg = f"expected engine 'auto', 'local' or 'ray', got {engine!r}"
+        raise StreamError(msg)
+    ray = sys.modules.get("ray")
+    held = ray is not None and ray.is_initialized()
+    return "ray" if workers > 1 or address or os.environ.get("RAY_ADDRESS") or held else "local"
+
+
+def open_engine(
+    recipe: StreamRecipe,
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+    workers: int = 1,
+    address: str | None = None,
+    synth: str | Callable[..., Synthesizer] = SYNTH,
+    timeout_seconds: float = 300.0,
+) -> Engine:
+    """An engine by name, open; close it, or use it as a context manager."""
+    if choose_engine(engine, workers=workers, address=address) == "local":
+        from nanostream.stream.local import LocalEngine
+
+        return LocalEngine(recipe, seed=seed, synth=synth)
+    from nanostream.stream.ray import RayEngine
+
+    return RayEngine(recipe, seed=seed, workers=workers, address=address, synth=synth, timeout_seconds=timeout_seconds)

@@ -1,0 +1,119 @@
+"""The engine that renders in Ray actors, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from multiprocessing import util
+from typing import TYPE_CHECKING
+
+from nanostream.errors import StreamError
+from nanostream.stream.engine import SYNTH, Build, Engine, fork_error
+from nanostream.stream.flight import Flight
+from nanostream.stream.pool import Pool, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from nanostream.sample import Sample
+    from nanostream.stream.engine import StreamRecipe, Synthesizer
+
+__all__ = ["RayEngine"]
+
+
+class RayEngine(Engine):
+    """Render workers as Ray actors, each with one renderer and one thread.
+
+    workers: actors to start; fewer where Ray has fewer free CPUs, with a warning.
+    address: of a Ray cluster; None: the one this process holds, RAY_ADDRESS, or one started here.
+    ticket: join the workers of another engine instead (its `ticket`); then they end with that one.
+    num_cpus, num_gpus: what Ray sets aside for each worker.
+    in_flight: leases that each worker has at a time; one more a worker may wait for its turn, so
+    at most (in_flight + 1) * workers leases, or `ahead` samples if more, are held at a time.
+    consumer of consumers: which one this is of several processes that share the workers.
+    timeout_seconds: StreamError after this long without any reply while somebody waits.
+    """
+
+    def __init__(
+        self,
+        recipe: StreamRecipe,
+        *,
+        seed: int = 0,
+        workers: int = 1,
+        address: str | None = None,
+        ticket: Ticket | None = None,
+        synth: str | Callable[..., Synthesizer] = SYNTH,
+        num_cpus: float = 1.0,
+        num_gpus: float = 0.0,
+        in_flight: int = 2,
+        consumer: int = 0,
+        consumers: int = 1,
+        timeout_seconds: float = 300.0,
+    ) -> None:
+        super().__init__()
+        if workers < 1 or in_flight < 1 or timeout_seconds <= 0:
+            msg = (
+                "expected workers and in_flight of at least 1 and timeout_seconds above 0, "
+                f"got {workers}, {in_flight} and {timeout_seconds}"
+            )
+            raise StreamError(msg)
+        self._recipe = recipe
+        self._seed = seed
+        self._in_flight = in_flight
+        self._consumer = consumer
+        self._consumers = consumers
+        self._timeout_seconds = timeout_seconds
+        self._pid = os.getpid()
+        if ticket is None:
+            self._pool = Pool.start(
+                recipe, workers=workers, synth=synth, address=address, num_cpus=num_cpus, num_gpus=num_gpus
+            )
+        else:
+            self._pool = Pool.join(ticket)
+        self._finalizer = weakref.finalize(self, self._pool.close)
+        self._finalizer.atexit = False  # the end of Ray itself, see cluster.py, ends the workers too
+        # A child of multiprocessing runs these at its end, and not what atexit or weakref registered.
+        util.Finalize(self, self._pool.close, exitpriority=10)
+
+    @property
+    def build(self) -> Build:
+        """What renders; waits for the first worker to be warm."""
+        self._check_process()
+        return self._pool.first_build(self._timeout_seconds)
+
+    @property
+    def workers(self) -> int:
+        """Render workers of the pool."""
+        return len(self._pool.workers)
+
+    @property
+    def ticket(self) -> Ticket:
+        """What another process needs to join this engine's workers."""
+        self._check_process()
+        return self._pool.ticket
+
+    def close(self) -> None:
+        """End the workers, and Ray where it was started here."""
+        self._finalizer()
+
+    def _render(self, leases: Iterable[range], ahead: int) -> Iterator[Sample]:
+        self._check_process()
+        yield from Flight(
+            self._pool,
+            leases,
+            recipe=self._recipe,
+            seed=self._seed,
+            ahead=ahead,
+            per_worker=self._in_flight,
+            consumer=self._consumer,
+            consumers=self._consumers,
+            timeout_seconds=self._timeout_seconds,
+            counters=self.counters,
+        ).samples()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise fork_error()
+        if not self._finalizer.alive:
+            msg = "expected an open engine, got a closed one; open a new one"
+            raise StreamError(msg)

@@ -1,0 +1,140 @@
+"""Every Prometheus metric, named once, and the plain counters behind a live line.
+
+Nothing is registered at import, and never in prometheus_client's global registry: `metrics()` makes
+the process's own registry when it is first asked for. No label grows with the length of a stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = ["Metrics", "StreamCounters", "StreamStats", "metrics"]
+
+_SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Metrics:
+    """The metrics of this process; base units, `nanostream_` before each name."""
+
+    registry: CollectorRegistry
+    samples_rendered: Counter
+    samples_delivered: Counter
+    bytes_delivered: Counter
+    render_seconds: Histogram
+    wait_seconds: Histogram
+    starved_ratio: Gauge
+    leases_in_flight: Gauge
+    leases_again: Counter
+    workers_alive: Gauge
+    worker_restarts: Counter
+
+
+@functools.cache
+def metrics() -> Metrics:
+    """The metrics of this process, made on the first call."""
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+    registry = CollectorRegistry()
+
+    def counter(name: str, text: str) -> Counter:
+        return Counter(f"nanostream_{name}", text, registry=registry)
+
+    def gauge(name: str, text: str) -> Gauge:
+        return Gauge(f"nanostream_{name}", text, registry=registry)
+
+    def seconds(name: str, text: str) -> Histogram:
+        return Histogram(f"nanostream_{name}", text, registry=registry, buckets=_SECONDS_BUCKETS)
+
+    return Metrics(
+        registry=registry,
+        samples_rendered=counter("samples_rendered", "Samples that render workers returned"),
+        samples_delivered=counter("samples_delivered", "Samples handed to the consumer, each index once"),
+        bytes_delivered=counter("delivered_bytes", "Bytes of images and masks handed to the consumer"),
+        render_seconds=seconds("render_seconds", "Time that one sample took in its render worker"),
+        wait_seconds=seconds("wait_seconds", "Time that the consumer waited for one sample"),
+        starved_ratio=gauge("starved_ratio", "Share of its time that the consumer has waited, from 0 to 1"),
+        leases_in_flight=gauge("leases_in_flight", "Leases asked for and not yet handed to the consumer"),
+        leases_again=counter("leases_again", "Leases asked for again after a lost worker or a failed sample"),
+        workers_alive=gauge("workers_alive", "Render workers that are ready"),
+        worker_restarts=counter("worker_restarts", "Render workers that were lost and started again"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStats:
+    """What a live line shows: counts since the stream began, in this process."""
+
+    samples_rendered: int
+    samples_delivered: int
+    leases_again: int
+    elapsed_seconds: float
+    wait_seconds: float
+    render_seconds: float
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples delivered a second since the first one was asked for."""
+        return self.samples_delivered / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+
+    @property
+    def starved_share(self) -> float:
+        """Share of the time since the first sample was asked for that the consumer waited, 0 to 1."""
+        return min(1.0, self.wait_seconds / self.elapsed_seconds) if self.elapsed_seconds > 0 else 0.0
+
+
+class StreamCounters:
+    """Counts of one engine in this process; each count also goes to the process's metrics."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._rendered = 0
+        self._delivered = 0
+        self._again = 0
+        self._wait_seconds = 0.0
+        self._render_seconds = 0.0
+
+    def rendered(self, samples: int, seconds: float) -> None:
+        """Count samples that came from a render worker, and the time they took there."""
+        if not samples:
+            return
+        self._rendered += samples
+        self._render_seconds += seconds
+        metrics().samples_rendered.inc(samples)
+        metrics().render_seconds.observe(seconds / samples)
+
+    def delivered(self, nbytes: int, wait_seconds: float) -> None:
+        """Count one sample handed on, and how long the consumer waited for it."""
+        now = time.perf_counter()
+        if self._began is None:
+            self._began = now - wait_seconds
+        self._delivered += 1
+        self._wait_seconds += wait_seconds
+        all_metrics = metrics()
+        all_metrics.samples_delivered.inc()
+        all_metrics.bytes_delivered.inc(nbytes)
+        all_metrics.wait_seconds.observe(wait_seconds)
+        if now > self._began:
+            all_metrics.starved_ratio.set(min(1.0, self._wait_seconds / (now - self._began)))
+
+    def again(self) -> None:
+        """Count a lease that is asked for again."""
+        self._again += 1
+        metrics().leases_again.inc()
+
+    def stats(self) -> StreamStats:
+        """The counts as they stand."""
+        return StreamStats(
+            samples_rendered=self._rendered,
+            samples_delivered=self._delivered,
+            leases_again=self._again,
+            elapsed_seconds=0.0 if self._began is None else time.perf_counter() - self._began,
+            wait_seconds=self._wait_seconds,
+            render_seconds=self._render_seconds,
+        )

@@ -1,0 +1,277 @@
+"""A Zarr store: by our reader and by zarr-python; whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import zarr
+
+from nanostream.errors import StoreError
+from nanostream.formats.provenance import Provenance
+from nanostream.formats.zarr import COLUMN_TYPES, columns_of, write_zarr
+from nanostream.formats.zarr_reader import ZarrReader
+from nanostream.sample import PARTICLE_COLUMNS, Sample
+from nanostream.seeding import Purpose, generator
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+_START, _COUNT, _SHARD = 5, 23, 8
+
+
+def sample(index: int, *, shape: tuple[int, int] = (24, 32)) -> Sample:
+    rng = generator(3, index, Purpose.SCENE)
+    count = int(rng.integers(0, 4))
+    particles: dict[str, list[Any]] = {name: rng.normal(size=count).tolist() for name in PARTICLE_COLUMNS}
+    particles |= {"label": list(range(1, count + 1)), "visible_px": [7] * count, "cut": [True] * count}
+    return Sample(
+        seed=3,
+        index=index,
+        image=rng.integers(0, 256, shape, dtype=np.uint8),
+        mask=rng.choice(np.array([0, 1, 300, 40_000, 65_535], np.uint16), shape),
+        meta={
+            "recipe": "r",
+            "build": "b",
+            "backend": "fake",
+            "seed": 3,
+            "index": index,
+            "particles": particles,
+            "note": "é" * (index % 3),
+        },
+    )
+
+
+def samples() -> list[Sample]:
+    return [sample(index) for index in range(_START, _START + _COUNT)]
+
+
+def provenance(**changes: Any) -> Provenance:
+    values = {
+        "recipe": {"name": "x"},
+        "recipe_hash": "r",
+        "build_hash": "b",
+        "backend": "fake",
+        "seed": 3,
+        "start": _START,
+        "count": _COUNT,
+    }
+    return Provenance(**{**values, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    out = tmp_path / "set"
+    write_zarr(samples(), out, provenance=provenance(), shard_size=_SHARD)
+    return out
+
+
+def contents(folder: pathlib.Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_zarr_python_opens_it(folder: pathlib.Path) -> None:
+    """zarr-python finds arrays, chunks, shards, names and provenance, and the pixels are the samples'."""
+    root = zarr.open_group(folder, mode="r")
+    assert root.metadata.consolidated_metadata is not None
+    image, mask, index = (root[name] for name in ("image", "mask", "index"))
+    assert isinstance(image, zarr.Array)
+    assert isinstance(mask, zarr.Array)
+    assert isinstance(index, zarr.Array)
+    assert (image.shape, image.dtype, mask.shape, mask.dtype) == (
+        (_COUNT, 24, 32),
+        np.dtype("uint8"),
+        (_COUNT, 24, 32),
+        np.dtype("uint16"),
+    )
+    assert (mask.chunks, mask.shards) == ((1, 24, 32), (_SHARD, 24, 32))
+    assert mask.metadata.dimension_names == ("sample", "y", "x")
+    described: Any = root.attrs["nanostream"]
+    assert (described["recipe"], described["seed"], described["start"]) == ({"name": "x"}, 3, _START)
+    assert {"zarr", "numpy", "nanostream"} <= described["versions"].keys()
+    for row in (17, 0, 22, 8, 7):
+        one = sample(_START + row)
+        assert (np.asarray(image[row]) == one.image).all()
+        assert (np.asarray(mask[row]) == one.mask).all()
+        assert index[row] == one.index
+
+
+def test_particle_table_is_ragged(folder: pathlib.Path) -> None:
+    """Rows offset[i] .. offset[i + 1] of each column are the particles of sample i, with fitting types."""
+    root = zarr.open_group(folder, mode="r")
+    offset: Any = np.asarray(root["particles/offset"][:])  # pyright: ignore[reportIndexIssue]
+    assert len(offset) == _COUNT + 1
+    for name, kind in COLUMN_TYPES.items():
+        column: Any = root[f"particles/{name}"]
+        assert column.dtype == kind
+        assert column.attrs["description"] == PARTICLE_COLUMNS[name]
+        for row, one in enumerate(samples()):
+            assert column[offset[row] : offset[row + 1]].tolist() == one.meta["particles"][name]
+
+
+def test_one_file_a_shard(folder: pathlib.Path) -> None:
+    """Pictures and masks lie in one file a shard each."""
+    for name in ("image", "mask"):
+        files = sorted(path.name for path in (folder / name / "c").iterdir())
+        assert files == ["0", "1", "2"]
+
+
+def test_same_range_gives_same_bytes(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Every file of a second export of the same samples is byte-identical."""
+    write_zarr(iter(samples()), tmp_path / "again", provenance=provenance(), shard_size=_SHARD)
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+@pytest.mark.parametrize("shard_size", [1, _COUNT, 1000, None])
+def test_any_shard_size_gives_the_same_samples(tmp_path: pathlib.Path, shard_size: int | None) -> None:
+    """The shard size changes no sample."""
+    write_zarr(samples(), tmp_path / "set", provenance=provenance(), shard_size=shard_size)
+    got = [s.digest() for s in ZarrReader(tmp_path / "set").samples(range(_COUNT))]
+    assert got == [s.digest() for s in samples()]
+
+
+@pytest.mark.parametrize("rows", [[22, 0, 8, 7, 7, 9], [3], range(20, 2, -3), [*range(23), *range(23)], []])
+def test_reader_takes_rows_in_any_order(folder: pathlib.Path, rows: Any) -> None:
+    """Rows may skip, fall and repeat; each sample has its digest, and arrays of its own."""
+    reader = ZarrReader(folder)
+    got = list(reader.samples(rows))
+    assert [s.digest() for s in got] == [sample(_START + row).digest() for row in rows]
+    assert all(s.image.base is None and s.mask.flags.writeable for s in got)
+
+
+def test_row_out_of_range_is_refused(folder: pathlib.Path) -> None:
+    """A row that the store does not have is a StoreError."""
+    for row in (-1, _COUNT):
+        with pytest.raises(StoreError, match="expected rows from 0 to 22"):
+            list(ZarrReader(folder).samples([row]))
+
+
+_PARTICLES = st.one_of(
+    st.fixed_dictionaries({name: st.lists(st.floats(-1, 1), min_size=2, max_size=2) for name in PARTICLE_COLUMNS}),
+    st.fixed_dictionaries(
+        {
+            name: {"b": st.just([True, False]), "i": st.just([1, 2**60])}.get(kind.kind, st.just([0.5, -0.0]))
+            for name, kind in COLUMN_TYPES.items()
+        }
+    ),
+    st.dictionaries(st.text(max_size=4), st.lists(st.integers() | st.none() | st.text(max_size=3), max_size=3)),
+    st.fixed_dictionaries({name: st.lists(st.integers(0, 3), max_size=2) for name in PARTICLE_COLUMNS}),
+)
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(st.lists(_PARTICLES, min_size=1, max_size=4))
+def test_any_metadata_keeps_its_digest(tmp_path_factory: pytest.TempPathFactory, tables: list[dict[str, Any]]) -> None:
+    """Particles that fit the table's columns, and those that do not, come back as they were."""
+    ones = [
+        Sample(seed=3, index=i, image=one.image, mask=one.mask, meta={**one.meta, "index": i, "particles": table})
+        for i, table in enumerate(tables)
+        for one in [sample(i, shape=(4, 4))]
+    ]
+    out = tmp_path_factory.mktemp("sets") / "set"
+    write_zarr(ones, out, provenance=provenance(start=0, count=len(ones)))
+    got = [s.digest() for s in ZarrReader(out).samples(range(len(ones)))]
+    assert got == [s.digest() for s in ones]
+
+
+def test_table_refuses_what_it_would_change() -> None:
+    """Columns of the wrong type, length or name are not put into the table."""
+    good: dict[str, Any] = sample(6).meta["particles"]
+    assert columns_of(good) is not None
+    for change in (
+        {"x_px": [1]},
+        {"label": [1.0]},
+        {"cut": [1]},
+        {"extra": []},
+        {"label": [1, 2, 3, 4, 5]},
+        {"label": [2**70]},
+        {"label": None},
+        {"x_px": [[1.0]]},
+    ):
+        assert columns_of({**good, **change}) is None
+
+
+@pytest.mark.parametrize("lost", ["zarr.json", "image/c/1/0/0", "mask/c/2/0/0", "particles/x_px/c/0", "meta/json/c/0"])
+def test_missing_chunk_is_named(folder: pathlib.Path, lost: str) -> None:
+    """A store that lacks a file, which Zarr would read as zeros, does not open."""
+    (folder / lost).unlink()
+    with pytest.raises(StoreError, match=r"Zarr store|is missing"):
+        ZarrReader(folder)
+
+
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_flipped_or_cut_shard_is_an_error(folder: pathlib.Path, name: str) -> None:
+    """A byte flipped anywhere in a shard, or a shard cut off, is a StoreError or changes no sample."""
+    shard = folder / name / "c" / "1" / "0" / "0"
+    whole = shard.read_bytes()
+    expected = [sample(_START + row).digest() for row in range(8, 16)]
+    for place in range(0, len(whole), max(1, len(whole) // 25)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x40
+        shard.write_bytes(damaged)
+        with pytest.raises(StoreError, match="expected to read the Zarr store"):
+            list(ZarrReader(folder).samples(range(8, 16)))
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        shard.write_bytes(whole[:length])
+        with pytest.raises(StoreError, match=r"expected to read the Zarr store|missing or empty"):
+            list(ZarrReader(folder).samples(range(8, 16)))
+    shard.write_bytes(whole)
+    assert [s.digest() for s in ZarrReader(folder).samples(range(8, 16))] == expected
+
+
+def test_other_stores_are_refused(tmp_path: pathlib.Path) -> None:
+    """A Zarr store of someone else's, no store, and no folder are StoreErrors that say so."""
+    zarr.create_group(tmp_path / "other", attributes={"by": "someone"})
+    (tmp_path / "empty").mkdir()
+    for name in ("other", "empty", "none"):
+        with pytest.raises(StoreError, match=r"expected (a Zarr store that|to read the Zarr store)"):
+            ZarrReader(tmp_path / name)
+
+
+def test_attributes_that_lie_are_refused(folder: pathlib.Path) -> None:
+    """Attributes that state another count or start than the arrays hold are a StoreError."""
+    path = folder / "zarr.json"
+    values = json.loads(path.read_bytes())
+    for key, value in (("count", 22), ("start", 6), ("kind", "webdataset")):
+        changed = json.loads(json.dumps(values))
+        changed["attributes"]["nanostream"][key] = value
+        path.write_text(json.dumps(changed))
+        with pytest.raises(StoreError, match=r"is damaged|to describe a zarr export"):
+            ZarrReader(folder)
+
+
+def test_nothing_stays_of_a_failed_store(tmp_path: pathlib.Path) -> None:
+    """When samples end early, fail or differ in size, neither the folder nor a temporary one stays."""
+
+    def failing() -> Iterator[Sample]:
+        yield from samples()[:10]
+        raise ConnectionResetError(104, "a worker is gone")
+
+    sizes = [*samples()[:10], sample(_START + 10, shape=(8, 8)), *samples()[11:]]
+    for stream, error in (
+        (samples()[:10], "got 10"),
+        (failing(), "a worker is gone"),
+        (sizes, r"expected pictures of \(24, 32\) pixels"),
+    ):
+        with pytest.raises(OSError, match=error):
+            write_zarr(stream, tmp_path / "set", provenance=provenance(), shard_size=_SHARD)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_store_without_particles(tmp_path: pathlib.Path) -> None:
+    """Pictures without a single particle make a store that reads back."""
+    particles: dict[str, list[Any]] = {name: [] for name in PARTICLE_COLUMNS}
+    ones = [
+        Sample(seed=3, index=i, image=s.image, mask=s.mask * np.uint16(0), meta={**s.meta, "particles": particles})
+        for i, s in ((i, sample(i)) for i in range(3))
+    ]
+    write_zarr(ones, tmp_path / "set", provenance=provenance(start=0, count=3))
+    got = [s.digest() for s in ZarrReader(tmp_path / "set").samples(range(3))]
+    assert got == [s.digest() for s in ones]

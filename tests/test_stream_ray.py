@@ -1,0 +1,249 @@
+"""The Ray engine: order, losses, failures, bounds and ends, on a Ray of the tests' own."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import ray
+
+from nanostream.errors import BackendError, RenderError, StreamError
+from nanostream.stream.ray import RayEngine
+from nanostream.testing import FakeRecipe, FakeSynth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+RECIPE = FakeRecipe()
+FAKE = "nanostream.testing:FakeSynth"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_ray() -> Iterator[None]:
+    """A Ray that only these tests use, with more CPUs on paper than there are."""
+    folder = tempfile.mkdtemp(prefix="ns-test-", dir="/tmp")
+    ray.init(
+        address="local",
+        num_cpus=8,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200 << 20,
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_order(size: int = 4) -> Iterator[range]:
+    return (range(start, start + size) for start in itertools.count(0, size))
+
+
+def pids(engine: RayEngine) -> list[int]:
+    return ray.get([worker.handle.pid.remote() for worker in engine._pool.workers])
+
+
+def test_same_samples_as_the_renderer_alone() -> None:
+    """Three workers give the samples of the renderer alone, in the order of the leases."""
+    with RayEngine(RECIPE, seed=2, workers=3, synth=FAKE) as engine:
+        got = list(itertools.islice(engine.samples(in_order()), 50))
+        assert engine.build.backend == "fake"
+        assert engine.sample(7).index == 7
+    alone = FakeSynth(RECIPE)
+    assert [s.digest() for s in got] == [alone.render(seed=2, index=i).digest() for i in range(50)]
+
+
+def test_killed_worker_loses_nothing_and_repeats_nothing() -> None:
+    """SIGKILL of a worker costs its leases again and nothing else, also with one worker."""
+    for workers in (1, 2):
+        with RayEngine(RECIPE, workers=workers, synth=functools.partial(FakeSynth, seconds=0.01)) as engine:
+            samples = engine.samples(in_order())
+            got = [sample.index for sample in itertools.islice(samples, 20)]
+            os.kill(pids(engine)[0], signal.SIGKILL)
+            got += [sample.index for sample in itertools.islice(samples, 60)]
+            assert got == list(range(80))
+            assert engine.counters.stats().leases_again > 0
+            samples.close()
+
+
+def test_broken_index_raises_when_its_turn_comes() -> None:
+    """An index that fails on two workers raises RenderError, after all samples before it."""
+    with RayEngine(RECIPE, seed=5, workers=2, synth=functools.partial(FakeSynth, broken={13})) as engine:
+        got = []
+        with pytest.raises(RenderError, match=r"sample 13 of recipe 'fake'.*seed 5.*broken on purpose"):
+            got.extend(sample.index for sample in engine.samples(in_order()))
+        # `extend` keeps what came before the error.
+        assert got == list(range(13))
+
+
+def test_index_that_ends_its_worker_raises() -> None:
+    """An index that kills each process that renders it raises RenderError and names the index."""
+    with RayEngine(RECIPE, workers=2, synth=functools.partial(FakeSynth, fatal={6})) as engine:
+        samples = engine.samples(in_order())
+        assert [next(samples).index for _ in range(6)] == list(range(6))
+        with pytest.raises(RenderError, match=r"sample 6 of .*the end of \d render workers"):
+            next(samples)
+
+
+def no_backend(recipe: FakeRecipe) -> FakeSynth:
+    msg = "expected a backend, got none; install one"
+    raise BackendError(msg)
+
+
+def test_renderer_that_cannot_start_says_why() -> None:
+    """A worker's own error comes through with its class and its sentence."""
+    synth = functools.partial(FakeSynth, nonsense=1)
+    with RayEngine(RECIPE, synth=synth) as engine, pytest.raises(StreamError, match="nonsense"):
+        engine.sample(0)
+    with RayEngine(RECIPE, synth="nanostream.nowhere:Synth") as engine, pytest.raises(StreamError, match="nowhere"):
+        engine.sample(0)
+
+
+def test_silence_ends_in_an_error() -> None:
+    """A worker that does not answer raises StreamError after timeout_seconds, not never."""
+    with RayEngine(RECIPE, synth=functools.partial(FakeSynth, seconds=60), timeout_seconds=1) as engine:
+        assert engine.build.backend == "fake"
+        began = time.monotonic()
+        with pytest.raises(StreamError, match="within 1 s"):
+            engine.sample(0)
+        assert time.monotonic() - began < 10
+
+
+def test_flight_is_bounded() -> None:
+    """A consumer that stops asking stops the workers after (in_flight + 1) leases each."""
+    with RayEngine(RECIPE, workers=2, synth=FAKE) as engine:
+        samples = engine.samples(in_order(4))
+        next(samples)
+        time.sleep(0.5)
+        next(samples)
+        assert engine.counters.stats().samples_rendered <= 3 * 2 * 4
+        samples.close()
+        wide = engine.samples(in_order(4), ahead=100)
+        next(wide)
+        time.sleep(0.5)
+        for _ in range(4):
+            next(wide)
+        assert engine.counters.stats().samples_rendered >= 100
+
+
+def test_closed_iterator_frees_the_workers() -> None:
+    """What an abandoned iterator has asked for does not hold up the next one."""
+    with RayEngine(RECIPE, workers=1, synth=functools.partial(FakeSynth, seconds=0.2)) as engine:
+        samples = engine.samples(in_order(8), ahead=400)
+        next(samples)
+        samples.close()
+        began = time.monotonic()
+        assert engine.sample(3).index == 3
+        assert time.monotonic() - began < 3
+
+
+def test_fewer_cpus_than_workers_says_so() -> None:
+    """More workers than free CPUs warn and go on with those; none at all is an error."""
+    with pytest.warns(UserWarning, match="20 render workers .* going on with 8"):
+        engine = RayEngine(RECIPE, workers=20, synth=FAKE)
+    with engine:
+        assert engine.workers == 8
+        assert engine.sample(1).index == 1
+        with pytest.raises(StreamError, match="free CPU"):
+            RayEngine(RECIPE, workers=1, synth=FAKE)
+
+
+def test_bad_settings_are_refused() -> None:
+    """Lambdas, large renderers and senseless numbers raise StreamError before anything starts."""
+    for bad in (
+        {"synth": lambda recipe: FakeSynth(recipe, seconds=1)},
+        {"synth": functools.partial(FakeSynth, backend="x" * 100_000)},
+        {"workers": 0},
+        {"timeout_seconds": 0.0},
+    ):
+        with pytest.raises(StreamError, match="expected"):
+            RayEngine(RECIPE, **bad)
+
+
+def test_closed_engine_is_refused() -> None:
+    """A closed engine raises StreamError, and closing again does nothing."""
+    engine = RayEngine(RECIPE, synth=FAKE)
+    samples = engine.samples(in_order())
+    next(samples)
+    engine.close()
+    engine.close()
+    with pytest.raises(StreamError, match="open"):
+        list(samples)
+    with pytest.raises(StreamError, match="open"):
+        engine.sample(0)
+
+
+SCRIPT = """
+import functools, sys
+from nanostream.dataset import StreamingDataset
+from nanostream.stream import cluster
+from nanostream.testing import FakeRecipe, FakeSynth
+
+if __name__ == "__main__":
+    synth = functools.partial(FakeSynth, seconds=0.01)
+    dataset = StreamingDataset(FakeRecipe(), engine="ray", synth=synth, batch_size=4)
+    for number, batch in enumerate(dataset):
+        if number == 0:
+            print(cluster._current.temp_dir, flush=True)
+        if sys.argv[1] == "leave" and number == 3:
+            break
+        if sys.argv[1] == "raise" and number == 3:
+            raise ValueError("in the training loop")
+    if sys.argv[1] == "leave":
+        dataset.close()
+        assert cluster._current is None
+"""
+
+
+@pytest.mark.parametrize("end", ["leave", "raise", "interrupt"])
+def test_nothing_is_left_of_a_ray_that_was_started(end: str, tmp_path: pathlib.Path) -> None:
+    """close(), an exception and Ctrl-C end all processes and remove the folder of a Ray that was started."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    process = subprocess.Popen(
+        [sys.executable, script, end],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    folder = process.stdout.readline().strip()
+    assert folder, process.communicate()[1]
+    assert pathlib.Path(folder).is_dir()
+    began = time.monotonic()
+    if end == "interrupt":
+        time.sleep(0.5)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
+    assert (process.returncode == 0) == (end == "leave"), stderr
+    assert {"leave": "", "raise": "in the training loop", "interrupt": "KeyboardInterrupt"}[end] in stderr
+    assert not pathlib.Path(folder).exists()
+    assert not processes_with(folder)
+
+
+def processes_with(text: str) -> list[str]:
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
