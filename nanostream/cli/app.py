@@ -1,0 +1,83 @@
+"""Finds the command's class, parses its options and turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+import tyro
+
+from nanostream.errors import NanostreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "Command", "command", "main", "parse"]
+
+COMMANDS = {
+    "demo": "nanostream.cli.demo:Demo",
+    "doctor": "nanostream.cli.doctor:Doctor",
+    "preview": "nanostream.cli.preview:Preview",
+    "import-published": "nanostream.cli.import_published:ImportPublished",
+    "export": "nanostream.cli.export:Export",
+    "train": "nanostream.cli.train:Train",
+    "bench": "nanostream.cli.bench:Bench",
+}
+"""Where each command's dataclass stands; only the one that runs is imported."""
+
+# A switch is off unless it is given, so it needs no --no-switch beside it.
+_CONFIG = (tyro.conf.FlagCreatePairsOff,)
+
+_FAILED, _INTERRUPTED = 1, 130
+
+
+class Command(Protocol):
+    """What a command's options are parsed into: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def run(self) -> None:
+        """Do it; raise NanostreamError where it cannot be done."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0, 1 for an error, 130 for Ctrl-C.
+
+    argv: the words after `nanostream`, those of this process by default. Wrong use and
+    `--help` end in SystemExit, with 2 and 0.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"nanostream {importlib.metadata.version('nanostream')}")
+        return 0
+    try:
+        parse(words).run()
+    except NanostreamError as error:
+        print(f"nanostream: {error}", file=sys.stderr)
+        return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
+
+
+def parse(words: list[str]) -> Command:
+    """The command of the words after `nanostream`; SystemExit with 2 for wrong use, with 0 for help."""
+    if words and words[0] in COMMANDS:
+        name, *rest = words
+        return tyro.cli(command(name), prog=f"nanostream {name}", args=rest, config=_CONFIG)
+    return tyro.extras.subcommand_cli_from_dict(
+        {name: command(name) for name in COMMANDS},
+        prog="nanostream",
+        description="Rendered particle pictures and their masks, streamed into training.",
+        args=words or ["--help"],
+        config=_CONFIG,
+    )
+
+
+def command(name: str) -> type[Command]:
+    """Dataclass of a command; imports its module."""
+    module, _, attribute = COMMANDS[name].partition(":")
+    return cast("type[Command]", getattr(importlib.import_module(module), attribute))
