@@ -77,6 +77,9 @@ class Recipe(pydantic.BaseModel):
             raise ValueError(msg)
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.dump())
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """The recipe of that name that ships with the package; RecipeError names the nearest if there is none."""

@@ -6,7 +6,7 @@ Legend: H, W = picture height and width in pixels, N = particles of the ensemble
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -14,13 +14,21 @@ from nanostream.errors import NanostreamError, RenderError
 from nanostream.render import backend
 from nanostream.sample import Sample
 from nanostream.scene.ensemble import Ensemble, build_ensemble
+from nanostream.scene.published import PublishedSceneConfig
 from nanostream.seeding import Purpose, check_index, check_seed, generator
+from nanostream.texture.distribution import DistributionTexture
+from nanostream.texture.generator import GeneratorTexture
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from nanostream.recipe import Recipe
     from nanostream.render.outline import Outline
+    from nanostream.scene.config import SceneConfig
+
+    Drawn: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], dict[str, list[Any]]]
 
 __all__ = ["Synth", "render"]
 
@@ -35,25 +43,13 @@ class Synth:
         self.recipe = recipe
         self.backend = backend.start()
         self._hashes = {"recipe": recipe.hash, "build": recipe.build_hash(self.backend), "backend": self.backend}
-        picture = recipe.picture
-        size = {"height": picture.height, "width": picture.width}
-        if recipe.scene.kind == "published":
-            from nanostream.render.published import PublishedRenderer  # noqa: PLC0415 - needs the chosen variant
-
-            self._published = PublishedRenderer(recipe.scene, recipe.texture, **size)
-        else:
-            from nanostream.render.particles import ParticleRenderer  # noqa: PLC0415 - needs the chosen variant
-
-            self._particles = ParticleRenderer(recipe.camera, **size, pixel_nm=picture.pixel_nm)
+        self._draw = _drawing(recipe)
 
     def render(self, *, seed: int, index: int) -> Sample:
         """The sample; raises SampleIndexError, or RenderError with recipe, seed and index."""
         seed, index = check_seed(seed), check_index(index)
         try:
-            if self.recipe.scene.kind == "published":
-                image, mask, particles = self._published.render(seed=seed, index=index)
-            else:
-                image, mask, particles = self._render(seed, index)
+            image, mask, particles = self._draw(seed=seed, index=index)
         except NanostreamError:
             raise
         except Exception as error:
@@ -68,40 +64,6 @@ class Synth:
         }
         return Sample(seed=seed, index=index, image=image, mask=mask, meta=meta)
 
-    def _render(
-        self, seed: int, index: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], dict[str, list[Any]]]:
-        recipe = self.recipe
-        picture, pixel_nm = recipe.picture, recipe.picture.pixel_nm
-
-        def numbers(purpose: Purpose) -> np.random.Generator:
-            return generator(seed, index, purpose)
-
-        ensemble = build_ensemble(
-            recipe.scene,
-            height_nm=picture.height * pixel_nm,
-            width_nm=picture.width * pixel_nm,
-            pixel_nm=pixel_nm,
-            rng=numbers(Purpose.SCENE),
-        )
-        outline = self._particles.outline(ensemble)
-        table = recipe.texture.draw(
-            numbers(Purpose.TEXTURE),
-            lift=np.clip(2 * ensemble.center_nm[:, 2] / ensemble.diameter_nm - 1, 0, _MOST_LIFT),
-            height=picture.height,
-            width=picture.width,
-            pixel_nm=pixel_nm,
-        )
-        ray_seed = int(numbers(Purpose.RAYS).integers(2**32))
-        radiance = self._particles.radiance(outline, table, seed=ray_seed)
-        image = recipe.detector.expose(radiance, numbers(Purpose.DETECTOR))
-        return image, *_labelled(ensemble, outline, pixel_nm)
-
-
-@functools.lru_cache(maxsize=4)
-def _kept(recipe: Recipe) -> Synth:
-    return Synth(recipe)
-
 
 def render(recipe: Recipe, index: int, seed: int = 0) -> Sample:
     """The sample of that index and seed; the same arguments give the same bytes on one backend.
@@ -109,6 +71,60 @@ def render(recipe: Recipe, index: int, seed: int = 0) -> Sample:
     Raises SampleIndexError for an index or seed out of 0..2^53, BackendError where nothing can render.
     """
     return _kept(recipe).render(seed=seed, index=index)
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(recipe: Recipe) -> Synth:
+    return Synth(recipe)
+
+
+def _drawing(recipe: Recipe) -> Callable[..., Drawn]:
+    """What draws image, mask and particles of a seed and an index."""
+    scene, texture, picture = recipe.scene, recipe.texture, recipe.picture
+    if isinstance(scene, PublishedSceneConfig):
+        from nanostream.render.published import PublishedRenderer
+
+        assert isinstance(texture, GeneratorTexture)
+        size = {"height": picture.height, "width": picture.width}
+        return PublishedRenderer(scene, texture, **size, pixel_nm=picture.pixel_nm).render
+    assert isinstance(texture, DistributionTexture)
+    return _Particles(recipe, scene, texture).draw
+
+
+class _Particles:
+    """Draws pictures of particle scenes."""
+
+    def __init__(self, recipe: Recipe, scene: SceneConfig, texture: DistributionTexture) -> None:
+        from nanostream.render.particles import ParticleRenderer
+
+        self._scene, self._texture, self._detector = scene, texture, recipe.detector
+        self._picture = recipe.picture
+        self._renderer = ParticleRenderer(
+            recipe.camera, height=self._picture.height, width=self._picture.width, pixel_nm=self._picture.pixel_nm
+        )
+
+    def draw(self, *, seed: int, index: int) -> Drawn:
+        """Scene, ids, surfaces, light, detector: each with random numbers of its own."""
+        height, width, pixel_nm = self._picture.height, self._picture.width, self._picture.pixel_nm
+        ensemble = build_ensemble(
+            self._scene,
+            height_nm=height * pixel_nm,
+            width_nm=width * pixel_nm,
+            pixel_nm=pixel_nm,
+            rng=generator(seed, index, Purpose.SCENE),
+        )
+        outline = self._renderer.outline(ensemble)
+        table = self._texture.draw(
+            generator(seed, index, Purpose.TEXTURE),
+            lift=np.clip(2 * ensemble.center_nm[:, 2] / ensemble.diameter_nm - 1, 0, _MOST_LIFT),
+            height=height,
+            width=width,
+            pixel_nm=pixel_nm,
+        )
+        ray_seed = int(generator(seed, index, Purpose.RAYS).integers(2**32))
+        radiance = self._renderer.radiance(outline, table, seed=ray_seed)
+        image = self._detector.expose(radiance, generator(seed, index, Purpose.DETECTOR))
+        return image, *_labelled(ensemble, outline, pixel_nm)
 
 
 def _labelled(

@@ -84,9 +84,17 @@ def start() -> str:
         llvm = find_llvm()
         assert llvm is not None
         os.environ["DRJIT_LIBLLVM_PATH"] = str(llvm.path)
-    import drjit  # noqa: PLC0415 - imports Mitsuba only when something is rendered
-    import mitsuba  # noqa: PLC0415
+    import drjit
+    import mitsuba
 
+    # Whoever imported Dr.Jit first chose its LLVM, and an old one would abort the process without a word.
+    loaded = drjit.detail.llvm_version()[0] if name.startswith("llvm") else MIN_LLVM
+    if loaded < MIN_LLVM:
+        msg = (
+            f"expected LLVM {MIN_LLVM} or newer, but Dr.Jit was imported before nanostream and took LLVM {loaded}: "
+            f"set DRJIT_LIBLLVM_PATH to {os.environ['DRJIT_LIBLLVM_PATH']} first, or import it after the first render"
+        )
+        raise BackendError(msg)
     if mitsuba.variant() != name:
         try:
             mitsuba.set_variant(name)

@@ -39,9 +39,7 @@ class Detector(pydantic.BaseModel):
     line_noise: Spread = Spread(mean=0.0, low=0.0)
     """Standard deviation of a scan line's brightness relative to the others."""
 
-    def expose(
-        self, radiance: npt.NDArray[np.float32], rng: np.random.Generator
-    ) -> npt.NDArray[np.uint8]:
+    def expose(self, radiance: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """(H, W) float32 radiance to (H, W) uint8."""
         height, width = radiance.shape
         draws = {name: getattr(self, name).one(rng) for name in type(self).model_fields}

@@ -42,7 +42,7 @@ class ParticleRenderer:
         """(H, W) float32 radiance of the ensemble loaded last; seed: 32 bits, of the sampling."""
         shader = Shader(self._geometry, table, width=self._width, pixel_nm=self._pixel_nm, seed=seed)
         # A pixel's square may hold a particle where its centre does not: its neighbours count as particle too.
-        particle = scipy.ndimage.binary_dilation(outline.owner > 0, np.ones((3, 3), bool)).ravel()
+        particle = np.asarray(scipy.ndimage.binary_dilation(outline.owner > 0, np.ones((3, 3), bool)), bool).ravel()
         radiance = np.empty(self._height * self._width, np.float32)
         for where, samples in (
             (particle, self._camera.particle_samples),

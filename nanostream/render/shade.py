@@ -92,6 +92,7 @@ class Shader:
 
     def _uniform(self, pixel: Any, sample: Any) -> list[Any]:
         """Four numbers in [0, 1) a lane: an additive recurrence over samples, shifted at random for each pixel."""
-        shift = [*mi.sample_tea_32(pixel, self._seed, 4), *mi.sample_tea_32(~pixel, self._seed, 4)]
+        hashed: Any = mi.sample_tea_32
+        shift = [*hashed(pixel, self._seed, 4), *hashed(~pixel, self._seed, 4)]
         # 24 bits, so that the float is below 1.
         return [mi.Float((s + sample * a) >> 8) * 2.0**-24 for s, a in zip(shift, _STEPS, strict=True)]

@@ -37,30 +37,33 @@ class Relief(pydantic.BaseModel):
     mottle_scale_nm: float = pydantic.Field(default=150.0, gt=0)
     """Size of the mottling."""
 
-    def draw(
-        self, rng: np.random.Generator, *, height: int, width: int, pixel_nm: float
-    ) -> npt.NDArray[np.float32]:
+    def draw(self, rng: np.random.Generator, *, height: int, width: int, pixel_nm: float) -> npt.NDArray[np.float32]:
         """(H, W) float32, brightness of the ground relative to a flat one."""
         crest, mottle = self.ridge.one(rng), self.mottle.one(rng)
         level, light = rng.uniform(0.3, 1.8), rng.uniform(0, 2 * np.pi)
-        noise = rng.standard_normal((3, height, width), np.float32)
-        relief = np.ones((height, width), np.float32)
+        size = (height, width)
+        relief = np.ones(size, np.float32)
         if mottle:
-            relief += np.float32(mottle) * _smooth(noise[0], self.mottle_scale_nm / pixel_nm)
+            relief += np.float32(mottle) * _smooth_noise(rng, size, self.mottle_scale_nm / pixel_nm)
         if crest:
             # The film's features are where a smooth field is over a level; a ridge is the band along that contour.
-            field = _smooth(noise[1], self.ridge_scale_nm / pixel_nm) - np.float32(level)
+            field = _smooth_noise(rng, size, self.ridge_scale_nm / pixel_nm) - np.float32(level)
             down, right = np.gradient(field)
             slope = np.hypot(down, right) + np.float32(1e-6)
             distance = field / slope * np.float32(pixel_nm / self.ridge_width_nm)
             facing = 0.35 + 0.65 * (right * np.float32(np.cos(light)) + down * np.float32(np.sin(light))) / slope
-            where = _smooth(noise[2], 2 * self.ridge_scale_nm / pixel_nm)
+            where = _smooth_noise(rng, size, 2 * self.ridge_scale_nm / pixel_nm)
             shown = np.clip(where - np.quantile(where, 1 - self.ridge_share), 0, 1)
             relief += np.float32(crest) * np.exp(-np.square(distance)) * facing * shown
         return relief
 
 
-def _smooth(noise: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:
-    """Noise of unit variance with a gaussian correlation."""
-    smooth = scipy.ndimage.gaussian_filter(noise, sigma_px, mode="wrap", truncate=3)
-    return smooth / smooth.std()
+def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], sigma_px: float) -> npt.NDArray[np.float32]:
+    """Noise of about unit variance with a gaussian correlation, drawn no finer than the correlation needs."""
+    step = max(1, int(sigma_px / 2))
+    coarse = rng.standard_normal([-(-edge // step) + 3 for edge in size], np.float32)
+    coarse = scipy.ndimage.gaussian_filter(coarse, sigma_px / step, mode="wrap", truncate=3)
+    coarse /= coarse.std()
+    fine = np.asarray(scipy.ndimage.zoom(coarse, step, order=1, mode="nearest"), np.float32) if step > 1 else coarse
+    # A margin is left out all round: nothing of the picture is extrapolated.
+    return fine[step : step + size[0], step : step + size[1]]

@@ -1,0 +1,96 @@
+"""Samples: pure, well formed, and refused where they cannot be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import psutil
+import pytest
+
+from nanostream.errors import NanostreamError, SampleIndexError
+from nanostream.recipe import Recipe, preset_names
+from nanostream.sample import PARTICLE_COLUMNS
+from nanostream.seeding import MAX_INDEX, Purpose, generator
+from nanostream.synth import Synth, render
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_samples_are_well_formed(name: str) -> None:
+    """Types, sizes, labels without gaps, a table that agrees with the mask, and metadata that is plain JSON."""
+    recipe = Recipe.preset(name).replaced("picture.height=120")
+    for index in range(6):
+        sample = render(recipe, index, seed=4)
+        assert sample.image.dtype == np.uint8
+        assert sample.mask.dtype == np.uint16
+        assert sample.image.shape == sample.mask.shape == (120, 256)
+        count = int(sample.mask.max())
+        particles = sample.meta["particles"]
+        assert list(particles) == list(PARTICLE_COLUMNS)
+        assert particles["label"] == list(range(1, count + 1))
+        assert particles["visible_px"] == np.bincount(sample.mask.ravel(), minlength=count + 1)[1:].tolist()
+        assert all(0 <= share < 1 for share in particles["hidden_fraction"])
+        assert json.loads(json.dumps(sample.meta, allow_nan=False)) == sample.meta
+        if count:
+            assert sample.image[sample.mask > 0].mean() != pytest.approx(sample.image[sample.mask == 0].mean(), abs=1)
+
+
+def test_particles_that_touch_the_border_are_cut() -> None:
+    """`cut` is true of every particle with a pixel on the border that goes on beyond it."""
+    recipe = Recipe.preset("tio2-sem")
+    for index in range(6):
+        sample = render(recipe, index)
+        border = np.unique(np.concatenate([sample.mask[0], sample.mask[-1], sample.mask[:, 0], sample.mask[:, -1]]))
+        cut = {
+            label
+            for label, is_cut in zip(*[sample.meta["particles"][k] for k in ("label", "cut")], strict=True)
+            if is_cut
+        }
+        # A particle may end within half a pixel of the border.
+        assert len(set(border[border > 0].tolist()) - cut) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("index", -1), ("index", MAX_INDEX + 1), ("index", 1.5), ("seed", -1), ("seed", True)]
+)
+def test_index_and_seed_have_a_range(name: str, value: Any) -> None:
+    """An index or seed that is no whole number from 0 to 2^53 raises SampleIndexError and says so."""
+    with pytest.raises(SampleIndexError, match=rf"expected {name} to be a whole number from 0 to 2\^53, got {value}"):
+        render(Recipe.preset("tio2-sem"), **{"index": 0, "seed": 0, name: value})
+    assert issubclass(SampleIndexError, NanostreamError)
+
+
+def test_the_last_index_renders() -> None:
+    """2^53 is an index like any other."""
+    recipe = Recipe.preset("tio2-sem").replaced("picture.height=32", "picture.width=32")
+    assert render(recipe, MAX_INDEX).index == MAX_INDEX
+
+
+@hypothesis.given(
+    seed=st.integers(0, MAX_INDEX), index=st.integers(0, MAX_INDEX), purpose=st.sampled_from(list(Purpose))
+)
+def test_random_numbers_are_a_function_of_seed_index_and_purpose(seed: int, index: int, purpose: Purpose) -> None:
+    """The same three give the same numbers, and a neighbour in any of them gives others."""
+    numbers = generator(seed, index, purpose).random(4).tolist()
+    assert generator(seed, index, purpose).random(4).tolist() == numbers
+    for other in (
+        generator(seed ^ 1, index, purpose),
+        generator(seed, index ^ 1, purpose),
+        generator(seed, index, Purpose(purpose % len(Purpose) + 1)),
+    ):
+        assert not set(other.random(4)) & set(numbers)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow() -> None:
+    """The resident size after 1,000 samples is within 5 % of that after 100."""
+    synth = Synth(Recipe.preset("tio2-sem").replaced("picture.height=64", "picture.width=64"))
+    process = psutil.Process()
+    sizes = {}
+    for index in range(1001):
+        synth.render(seed=1, index=index)
+        sizes[index] = process.memory_info().rss
+    assert sizes[1000] < 1.05 * sizes[100]
