@@ -186,6 +186,7 @@ def test_closed_engine_is_refused() -> None:
 
 SCRIPT = """
 import functools, sys
+from torch.utils.data import DataLoader
 from nanostream.dataset import StreamingDataset
 from nanostream.stream import cluster
 from nanostream.testing import FakeRecipe, FakeSynth
@@ -193,7 +194,8 @@ from nanostream.testing import FakeRecipe, FakeSynth
 if __name__ == "__main__":
     synth = functools.partial(FakeSynth, seconds=0.01)
     dataset = StreamingDataset(FakeRecipe(), engine="ray", synth=synth, batch_size=4)
-    for number, batch in enumerate(dataset):
+    loaded = {"num_workers": 1, "multiprocessing_context": "spawn"} if sys.argv[1] == "interrupt" else {}
+    for number, batch in enumerate(DataLoader(dataset, batch_size=None, **loaded)):
         if number == 0:
             print(cluster._current.temp_dir, flush=True)
         if sys.argv[1] == "leave" and number == 3:
@@ -208,7 +210,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("end", ["leave", "raise", "interrupt"])
 def test_nothing_is_left_of_a_ray_that_was_started(end: str, tmp_path: pathlib.Path) -> None:
-    """close(), an exception and Ctrl-C end all processes and remove the folder of a Ray that was started."""
+    """close(), an exception, and Ctrl-C beside DataLoader workers leave no process and no folder of Ray's."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -235,6 +237,20 @@ def test_nothing_is_left_of_a_ray_that_was_started(end: str, tmp_path: pathlib.P
     assert {"leave": "", "raise": "in the training loop", "interrupt": "KeyboardInterrupt"}[end] in stderr
     assert not pathlib.Path(folder).exists()
     assert not processes_with(folder)
+    assert not processes_of(process.pid)
+
+
+def processes_of(session: int) -> list[str]:
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, fields = entry.read_text().rsplit(")", 1)
+        except OSError:
+            continue
+        state, _, _, of_session = fields.split()[:4]
+        if int(of_session) == session and state != "Z":
+            found.append(name)
+    return found
 
 
 def processes_with(text: str) -> list[str]:

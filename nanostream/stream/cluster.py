@@ -18,7 +18,7 @@ import ray
 from nanostream.errors import StreamError
 from nanostream.stream.engine import fork_error
 
-__all__ = ["NAMESPACE", "Cluster", "acquire", "authentication", "free_workers", "release"]
+__all__ = ["NAMESPACE", "Cluster", "acquire", "authentication", "free_workers", "release", "usable_cpus"]
 
 NAMESPACE = "nanostream"
 """Ray namespace of the render workers' names."""
@@ -164,7 +164,7 @@ def _end(cluster: Cluster) -> None:
         return
     if _current is cluster:
         _current = None
-    if cluster.joined:
+    if cluster.joined and ray.is_initialized():
         ray.shutdown()
     if cluster.temp_dir is not None:
         # Ray's own processes write into the folder until they are gone.

@@ -27,6 +27,7 @@ __all__ = [
     "Engine",
     "StreamRecipe",
     "Synthesizer",
+    "Ticket",
     "fork_error",
     "import_path",
     "render_error",
@@ -78,6 +79,18 @@ class Build:
 
     hash: str
     backend: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ticket:
+    """What another process needs to join an engine's workers; reading it imports no Ray.
+
+    authentication: environment variables, to be set before Ray is imported.
+    """
+
+    address: str
+    names: tuple[str, ...]
+    authentication: dict[str, str]
 
 
 class Engine(abc.ABC):

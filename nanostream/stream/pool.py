@@ -15,7 +15,7 @@ import ray.exceptions
 from nanostream.errors import StreamError
 from nanostream.stream import cluster
 from nanostream.stream.actor import Failure, RecipeText, RenderActor, Reply, packed
-from nanostream.stream.engine import import_path
+from nanostream.stream.engine import Ticket, import_path
 from nanostream.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 
     from nanostream.stream.engine import Build, StreamRecipe, Synthesizer
 
-__all__ = ["Lost", "Pool", "Ticket", "Worker"]
+__all__ = ["Lost", "Pool", "Worker"]
 
 _RETRY_SECONDS = 0.1
 _RETRY_MOST_SECONDS = 5.0
 _DEATHS_IN_A_ROW = 5
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ticket:
-    """What another process needs to join a pool: Ray's address, its way in, and the workers' names."""
-
-    address: str
-    names: tuple[str, ...]
-    authentication: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,8 +100,6 @@ class Pool:
     @classmethod
     def join(cls, ticket: Ticket) -> Pool:
         """The workers of another process's pool; StreamError where they are gone."""
-        # A fork server that began before Ray did hands on an environment that knows nothing of it.
-        os.environ.update(ticket.authentication)
         connection = cluster.acquire(ticket.address)
         try:
             handles = [ray.get_actor(name, namespace=cluster.NAMESPACE) for name in ticket.names]
@@ -137,7 +126,8 @@ class Pool:
 
     def forget(self, flight: str) -> None:
         """Tell all workers that nobody waits for a flight any more."""
-        for worker in self.workers:
+        # Ray starts a new cluster of its own accord when it is used after its end.
+        for worker in self.workers if ray.is_initialized() else ():
             with contextlib.suppress(Exception):
                 worker.handle.forget.options(concurrency_group="health").remote(flight)
 
@@ -146,7 +136,7 @@ class Pool:
 
         Workers that are warm become ready here; raises BackendError and the like where they cannot.
         """
-        if self._connection is None:
+        if self._connection is None or not ray.is_initialized():
             msg = "expected an open pool of render workers, got a closed one; end the iteration before close()"
             raise StreamError(msg)
         self.warm_due()
@@ -196,7 +186,7 @@ class Pool:
         if connection is None or self._pid != os.getpid():
             return
         if self._owner:
-            for worker in self.workers:
+            for worker in self.workers if ray.is_initialized() else ():
                 with contextlib.suppress(Exception):
                     ray.kill(worker.handle, no_restart=True)
         self.workers = []

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import weakref
 from multiprocessing import util
 from typing import TYPE_CHECKING
 
 from nanostream.errors import StreamError
-from nanostream.stream.engine import SYNTH, Build, Engine, fork_error
+from nanostream.stream.engine import SYNTH, Build, Engine, Ticket, fork_error
 from nanostream.stream.flight import Flight
-from nanostream.stream.pool import Pool, Ticket
+from nanostream.stream.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -72,8 +73,9 @@ class RayEngine(Engine):
             self._pool = Pool.join(ticket)
         self._finalizer = weakref.finalize(self, self._pool.close)
         self._finalizer.atexit = False  # the end of Ray itself, see cluster.py, ends the workers too
-        # A child of multiprocessing runs these at its end, and not what atexit or weakref registered.
-        util.Finalize(self, self._pool.close, exitpriority=10)
+        if multiprocessing.parent_process() is not None:
+            # A child of multiprocessing runs these at its end, and not what atexit has registered.
+            util.Finalize(self, self._pool.close, exitpriority=10)
 
     @property
     def build(self) -> Build:

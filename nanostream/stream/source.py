@@ -16,7 +16,7 @@ from nanostream.telemetry import StreamCounters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nanostream.stream.engine import Engine, StreamRecipe, Synthesizer
+    from nanostream.stream.engine import Engine, StreamRecipe, Synthesizer, Ticket
     from nanostream.stream.plan import Share
     from nanostream.telemetry import StreamStats
 
@@ -60,7 +60,7 @@ class Source:
         }
         self._kind()
         self._engine: Engine | None = None
-        self._ticket: Any = None
+        self._ticket: Ticket | None = None
         self._expected: tuple[Build, bool] | None = None
         self._pid = os.getpid()
         self._closed = False
@@ -77,6 +77,9 @@ class Source:
         """The engine, opened if it is not; `share` says which of several consumers this is."""
         self.check()
         if self._engine is None and self._ticket is not None:
+            # A fork server that began before Ray did hands on an environment that lacks these, and
+            # Ray reads them when it is imported.
+            os.environ.update(self._ticket.authentication)
             from nanostream.stream.ray import RayEngine
 
             self._engine = RayEngine(
