@@ -19,14 +19,12 @@ import numpy as np
 import pydantic
 
 from nanostream.errors import RecipeError
+from nanostream.scene.published_radii import Radii
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
-    "BimodalRadii",
-    "LognormalRadii",
-    "NormalRadii",
     "PublishedOptics",
     "PublishedPlacement",
     "PublishedSceneConfig",
@@ -42,62 +40,11 @@ _MOST_STARTS = 10_000
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class _Frozen(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class LognormalRadii(_Frozen):
-    """Radii whose logarithm is normal."""
-
-    kind: Literal["lognormal"] = "lognormal"
-    mu: Finite
-    sigma: NotNegative
-
-    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-        """(n,) radii in placement units."""
-        return rng.lognormal(self.mu, self.sigma, n)
-
-
-class NormalRadii(_Frozen):
-    """Normal radii."""
-
-    kind: Literal["gaussian"] = "gaussian"
-    mean: Positive
-    stddev: NotNegative
-
-    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-        """(n,) radii in placement units."""
-        return rng.normal(size=n) * self.stddev + self.mean
-
-
-class BimodalRadii(_Frozen):
-    """A mixture of two normal radii; `p` is the share of the SECOND, as in the published code."""
-
-    kind: Literal["bimodal"] = "bimodal"
-    mean1: Positive
-    stddev1: NotNegative
-    mean2: Positive
-    stddev2: NotNegative
-    p: Share
-
-    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-        """(n,) radii in placement units, in random order."""
-        second = rng.choice([0, 1], size=n, p=[1 - self.p, self.p])
-        radii = np.concatenate(
-            (
-                rng.normal(self.mean1, self.stddev1, size=int(np.sum(second == 0))),
-                rng.normal(self.mean2, self.stddev2, size=int(np.sum(second == 1))),
-            )
-        )
-        rng.shuffle(radii)
-        return radii
-
-
-Radii = Annotated[LognormalRadii | NormalRadii | BimodalRadii, pydantic.Field(discriminator="kind")]
 
 
 class PublishedPlacement(_Frozen):
