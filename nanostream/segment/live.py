@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nanostream.segment.training import Progress
 
-__all__ = ["LiveLine"]
+__all__ = ["LiveLine", "describe"]
 
 PLAIN_EVERY_SECONDS = 30.0
 LIVE_EVERY_SECONDS = 0.2

@@ -16,7 +16,7 @@ from nanostream.errors import ModelError
 if TYPE_CHECKING:
     from monai.networks.nets.unet import UNet
 
-__all__ = ["CLASSES", "NetworkConfig", "standardise", "unet"]
+__all__ = ["CLASSES", "NetworkConfig", "config_from_json", "standardise", "unet"]
 
 CLASSES = 3
 """Background, particle, contour; see `targets.contour_classes`."""
