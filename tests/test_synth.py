@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -16,6 +19,9 @@ from nanostream.recipe import Recipe, preset_names
 from nanostream.sample import PARTICLE_COLUMNS
 from nanostream.seeding import MAX_INDEX, Purpose, generator
 from nanostream.synth import Synth, render
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -94,3 +100,29 @@ def test_memory_does_not_grow() -> None:
         synth.render(seed=1, index=index)
         sizes[index] = process.memory_info().rss
     assert sizes[1000] < 1.05 * sizes[100]
+
+
+COUNT_KERNELS = """
+from nanostream.recipe import Recipe
+from nanostream.synth import Synth
+recipes = [Recipe.preset("tio2-sem").replaced("picture.height=64", "picture.width=64")]
+recipes.append(recipes[0].replaced("texture.particle.specular.mean=0.5", "detector.gain.mean=0.5"))
+synths = [Synth(recipe) for recipe in recipes]
+import drjit as dr
+index = next(i for i in range(99) if synths[0].render(seed=0, index=i).mask.any())
+with dr.scoped_set_flag(dr.JitFlag.KernelHistory, True):
+    dr.kernel_history_clear()
+    for index in range(100):
+        synths[index % 2].render(seed=index % 3, index=index)
+    print([kernel["cache_hit"] for kernel in dr.kernel_history([dr.KernelType.JIT])].count(False))
+"""
+
+
+@pytest.mark.slow
+def test_no_kernel_is_compiled_after_the_first_sample(tmp_path: pathlib.Path) -> None:
+    """Other seeds, particle counts and textures find the kernels of the first sample, from an empty kernel cache."""
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_KERNELS], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.split() == ["0"]

@@ -14,6 +14,8 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from nanostream.render.upload import upload
+
 if TYPE_CHECKING:
     from nanostream.scene.ensemble import Ensemble
 
@@ -26,8 +28,7 @@ _GROUND_REACH = 4.0
 class Geometry:
     """The scene that rays are traced against; `load` puts another ensemble into it.
 
-    After `load`: `scene` (mitsuba.Scene), `vertices` and `normals` (3V floats), `faces` (3F unsigned integers),
-    `owner` (F unsigned integers: 0 ground, 1 + particle otherwise), `count` particles, `top_nm` over everything.
+    After `load`: `scene` (mitsuba.Scene), `count` particles, `top_nm` over everything.
     """
 
     def __init__(self) -> None:
@@ -49,44 +50,28 @@ class Geometry:
         ground = np.array([(-reach, -reach, 0), (-reach + span, -reach, 0), (-reach, -reach + span, 0)], np.float32)
         first = len(ensemble.vertices)
         vertices = np.concatenate([ensemble.vertices, ground])
-        up = np.tile(np.array([0, 0, 1], np.float32), (3, 1))
         faces = np.concatenate([ensemble.faces, np.array([[0, 1, 2]], np.uint32) + np.uint32(first)])
         owner = np.concatenate([ensemble.particle.astype(np.uint32) + np.uint32(1), np.zeros(1, np.uint32)])
 
-        self.vertices = mi.Float(vertices.ravel())
-        self.normals = mi.Float(np.concatenate([ensemble.normals, up]).ravel())
-        self.faces = mi.UInt(faces.ravel())
-        self.owner = mi.UInt(owner)
+        # Rows of four: Dr.Jit gathers them as one packet.
+        rows = np.zeros((len(vertices), 4), np.float32)
+        rows[:first, :3], rows[first:, 2] = ensemble.normals, 1
+        self._normals = upload(rows)
+        self._corners = upload(np.concatenate([faces, owner[:, None]], axis=1))
+        self._parameters["ensemble.vertex_positions"] = upload(vertices)
+        self._parameters["ensemble.faces"] = upload(faces)
+        self._parameters.update()
         self.count = len(ensemble.diameter_nm)
         self.top_nm = float(vertices[:, 2].max())
-        self._parameters["ensemble.vertex_positions"] = self.vertices
-        self._parameters["ensemble.faces"] = self.faces
-        self._parameters.update()
 
-    def point(self, hit: Any) -> Any:
-        """Point of the surface under each hit, by interpolation: more exact than along the ray."""
-        return self._interpolate(self.vertices, hit)
-
-    def shading_normal(self, hit: Any) -> Any:
-        """Interpolated unit normal under each hit."""
-        return dr.normalize(self._interpolate(self.normals, hit))
-
-    def face_normal(self, hit: Any) -> Any:
-        """Unit normal of each hit triangle."""
-        p0, p1, p2 = self._corners(self.vertices, hit)
-        return dr.normalize(dr.cross(p1 - p0, p2 - p0))
-
-    def owner_of(self, hit: Any) -> Any:
-        """0 for the ground and for a miss, 1 + particle otherwise."""
-        return dr.gather(mi.UInt, self.owner, hit.prim_index, hit.is_valid())
-
-    def _corners(self, buffer: Any, hit: Any) -> tuple[Any, Any, Any]:
-        valid = hit.is_valid()
-        corner = dr.gather(mi.Vector3u, self.faces, hit.prim_index, valid)
-        p0, p1, p2 = (dr.gather(mi.Vector3f, buffer, corner[k], valid) for k in range(3))
-        return p0, p1, p2
-
-    def _interpolate(self, buffer: Any, hit: Any) -> Any:
-        p0, p1, p2 = self._corners(buffer, hit)
+    def surface(self, hit: Any) -> tuple[Any, Any]:
+        """What each hit shows: 0 for the ground or 1 + particle, and the interpolated unit normal."""
+        corner = dr.gather(mi.Vector4u, self._corners, hit.prim_index, hit.is_valid())
+        n0, n1, n2 = (dr.gather(mi.Vector4f, self._normals, corner[k], hit.is_valid()) for k in range(3))
         u, v = hit.prim_uv.x, hit.prim_uv.y
-        return p0 * (1 - u - v) + p1 * u + p2 * v
+        normal = n0 * (1 - u - v) + n1 * u + n2 * v
+        return corner.w, dr.normalize(mi.Vector3f(normal.x, normal.y, normal.z))
+
+    def owner(self, hit: Any) -> Any:
+        """0 for the ground and for a miss, 1 + particle otherwise."""
+        return dr.gather(mi.UInt, self._corners, 4 * hit.prim_index + 3, hit.is_valid())

@@ -6,11 +6,13 @@ Legend: H, W = picture height and width in pixels, N = particles of the ensemble
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import drjit as dr
 import mitsuba as mi
 import numpy as np
+
+from nanostream.render.upload import upload
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,8 +23,6 @@ __all__ = ["Outline", "trace_outline"]
 
 _STEP_NM = 0.05
 """A ray goes on this far behind a surface: over the rounding of a float at 10 micrometres, under any real gap."""
-
-_MAX_LAYERS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -39,44 +39,53 @@ class Outline:
 
 def trace_outline(geometry: Geometry, *, height: int, width: int, pixel_nm: float) -> Outline:
     """Trace the pixel centres through all layers of the pile."""
+    centres = _Centres(geometry, width=width, pixel_nm=pixel_nm)
     pixels = np.arange(height * width, dtype=np.uint32)
-    z = np.full(height * width, geometry.top_nm + 1, np.float32)
-    owner = np.zeros(height * width, np.int32)
-    seen = np.zeros((0, 0), bool)
-    rows = pixels
-    for layer in range(_MAX_LAYERS):
-        particle, z = _next_surface(geometry, pixels, z, width, pixel_nm)
-        on_particle = particle > 0
-        if layer == 0:
-            owner = particle
-            seen = np.zeros((int(on_particle.sum()), geometry.count + 1), bool)
-            rows = np.arange(len(pixels), dtype=np.uint32)[: len(seen)]
-            rows_now = rows
-        else:
-            rows_now = rows[on_particle]
-        if not len(rows_now):
-            break
-        seen[rows_now, particle[on_particle]] = True
-        pixels, z, rows = pixels[on_particle], z[on_particle] - np.float32(_STEP_NM), rows_now
+    first, below = centres.below(upload(pixels), dr.opaque(mi.Float, geometry.top_nm + 1), active=True)
+    dr.eval(first, below)
+    owner = np.array(first).astype(np.int32)
+    shown = np.flatnonzero(owner)
     return Outline(
         owner=owner.reshape(height, width),
         visible_px=np.bincount(owner, minlength=geometry.count + 1)[1:],
-        own_px=seen.sum(axis=0)[1:],
+        own_px=_own_px(centres, pixels[shown], owner[shown], np.array(below)[shown]),
     )
 
 
-def _next_surface(
-    geometry: Geometry, pixels: npt.NDArray[np.uint32], z: npt.NDArray[np.float32], width: int, pixel_nm: float
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    pixel = mi.UInt(pixels)
-    across, size = dr.opaque(mi.UInt, width), dr.opaque(mi.Float, pixel_nm)
-    row = pixel // across
-    column = pixel - row * across
-    start = mi.Float(z)
-    ray = mi.Ray3f(
-        mi.Point3f((mi.Float(column) + 0.5) * size, (mi.Float(row) + 0.5) * size, start), mi.Vector3f(0, 0, -1)
-    )
-    hit = geometry.scene.ray_intersect_preliminary(ray, coherent=True)
-    particle, below = geometry.owner_of(hit), start - hit.t
-    dr.eval(particle, below)
-    return np.array(particle).astype(np.int32), np.array(below)
+class _Centres:
+    """Rays down through the centres of pixels."""
+
+    def __init__(self, geometry: Geometry, *, width: int, pixel_nm: float) -> None:
+        self.geometry = geometry
+        self._width, self._pixel_nm = dr.opaque(mi.UInt, width), dr.opaque(mi.Float, pixel_nm)
+
+    def below(self, pixel: Any, z: Any, *, active: Any) -> tuple[Any, Any]:
+        """Owner and height of what lies under each pixel's centre below the height z."""
+        row = pixel // self._width
+        x, y = (mi.Float(pixel - row * self._width) + 0.5) * self._pixel_nm, (mi.Float(row) + 0.5) * self._pixel_nm
+        ray = mi.Ray3f(mi.Point3f(x, y, z), mi.Vector3f(0, 0, -1))
+        hit = self.geometry.scene.ray_intersect_preliminary(ray, coherent=True, active=active)
+        return self.geometry.owner(hit), z - hit.t
+
+
+def _own_px(
+    centres: _Centres, pixels: npt.NDArray[np.uint32], owner: npt.NDArray[np.int32], z: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    """Pixels whose ray meets the particle at all, (N,): on from the first hits, through to the ground."""
+    columns = centres.geometry.count + 1
+    seen = np.zeros((len(pixels), columns), bool)
+    if not len(pixels):
+        return seen.sum(axis=0)[1:]
+    seen[np.arange(len(pixels)), owner] = True
+    met, pixel = upload(seen), upload(pixels)
+    row_start = dr.arange(mi.UInt, len(pixels)) * dr.opaque(mi.UInt, columns)
+    going = dr.full(mi.Bool, True, len(pixels))
+
+    def body(z: Any, going: Any) -> tuple[Any, Any]:
+        particle, below = centres.below(pixel, z - _STEP_NM, active=going)
+        going = going & (particle > 0)
+        dr.scatter(met, going, row_start + particle, going)
+        return below, going
+
+    dr.while_loop((upload(z), going), lambda _, going: going, body)
+    return np.array(met).reshape(seen.shape).sum(axis=0)[1:]

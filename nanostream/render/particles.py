@@ -44,10 +44,7 @@ class ParticleRenderer:
         # A pixel's square may hold a particle where its centre does not: its neighbours count as particle too.
         particle = np.asarray(scipy.ndimage.binary_dilation(outline.owner > 0, np.ones((3, 3), bool)), bool).ravel()
         radiance = np.empty(self._height * self._width, np.float32)
-        for where, samples in (
-            (particle, self._camera.particle_samples),
-            (~particle, self._camera.ground_samples),
-        ):
-            pixels = np.flatnonzero(where).astype(np.uint32)
-            radiance[pixels] = shader.radiance(pixels, samples)
+        on_particle, on_ground = (np.flatnonzero(where).astype(np.uint32) for where in (particle, ~particle))
+        radiance[on_particle] = shader.radiance(on_particle, self._camera.particle_samples)
+        radiance[on_ground] = shader.ground_radiance(on_ground, self._camera.ground_samples)
         return radiance.reshape(self._height, self._width)

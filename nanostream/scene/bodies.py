@@ -29,7 +29,7 @@ DETAIL = (3, 4, 5, 6, 8, 11, 16, 24, 32)
 PROXY = 4
 """Detail of the points that stand for a solid where bodies touch: 162."""
 
-OUTLINE_PX = 0.2
+OUTLINE_PX = 0.3
 """An outline may be this many pixels off before a finer level is taken."""
 
 

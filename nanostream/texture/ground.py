@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydantic
 import scipy.ndimage
+import scipy.special
 
 from nanostream.texture.spread import Spread
 
@@ -53,7 +54,7 @@ class Relief(pydantic.BaseModel):
             distance = field / slope * np.float32(pixel_nm / self.ridge_width_nm)
             facing = 0.35 + 0.65 * (right * np.float32(np.cos(light)) + down * np.float32(np.sin(light))) / slope
             where = _smooth_noise(rng, size, 2 * self.ridge_scale_nm / pixel_nm)
-            shown = np.clip(where - np.quantile(where, 1 - self.ridge_share), 0, 1)
+            shown = np.clip(where - np.float32(scipy.special.ndtri(1 - self.ridge_share)), 0, 1)
             relief += np.float32(crest) * np.exp(-np.square(distance)) * facing * shown
         return relief
 
@@ -64,6 +65,13 @@ def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], sigma_px: flo
     coarse = rng.standard_normal([-(-edge // step) + 3 for edge in size], np.float32)
     coarse = scipy.ndimage.gaussian_filter(coarse, sigma_px / step, mode="wrap", truncate=3)
     coarse /= coarse.std()
-    fine = np.asarray(scipy.ndimage.zoom(coarse, step, order=1, mode="nearest"), np.float32) if step > 1 else coarse
-    # A margin is left out all round: nothing of the picture is extrapolated.
-    return fine[step : step + size[0], step : step + size[1]]
+    if step == 1:
+        return coarse[: size[0], : size[1]]
+    return _between(_between(coarse, size[0], step).T, size[1], step).T
+
+
+def _between(rows: npt.NDArray[np.float32], count: int, step: int) -> npt.NDArray[np.float32]:
+    """`count` rows, linearly between the given ones, `step` for each."""
+    first, rest = np.divmod(np.arange(count), step)
+    share = (rest / step).astype(np.float32)[:, None]
+    return np.asarray(rows[first] + (rows[first + 1] - rows[first]) * share, np.float32)

@@ -36,8 +36,3 @@ class SurfaceTable:
     ambient: npt.NDArray[np.float32]
     rim_cap: float
     relief: npt.NDArray[np.float32]
-
-    def columns(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The columns by name."""
-        names = ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", "rim", "ambient")
-        return {name: getattr(self, name) for name in names}
