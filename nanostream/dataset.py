@@ -10,6 +10,7 @@ Legend: B = samples in a batch, H, W = picture height and width in pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,7 @@ import torch.utils.data
 
 from nanostream.collate import collate, sample_tensors
 from nanostream.errors import StreamError
+from nanostream.receipt import Receipt
 from nanostream.seeding import check_index, check_seed
 from nanostream.stream.board import NO_PLACE, Board, Turn, iteration_tag, place_behind
 from nanostream.stream.engine import SYNTH, Build
@@ -28,6 +30,7 @@ from nanostream.stream.source import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from nanostream.sample import Sample
     from nanostream.stream.engine import StreamRecipe, Synthesizer
     from nanostream.telemetry import StreamStats
 
@@ -46,11 +49,14 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
     and no place (`next_index` is -1).
 
     engine: `local` renders in this process, `ray` in `workers` actors; `auto` takes `ray` where a
-    cluster is named or held or more than one worker is asked for. address: of a Ray cluster.
+    cluster is named or held or more than one worker is asked for. workers=(least, most): as many as
+    the training loop needs. address: of a Ray cluster. pool: name of workers that several datasets or
+    processes on one cluster share, see `stream.ray.RayEngine`.
     length: samples in a finite stream that gives the same samples each time it is iterated.
     rank, world_size: torch.distributed's unless told, taken where the dataset is iterated or pickled.
     transform: called on each batch (on each sample with batch_size=None) where the dataset is iterated.
     particles: also give `particles`, a list of B dicts of columns, see `sample.PARTICLE_COLUMNS`.
+    receipts: also give `receipt`, a list of B texts of which `nanostream replay` makes the sample again.
     lease: samples that a render worker is asked for at a time. synth: what renders, as an import
     path or a function of a module, see testing.py. timeout_seconds: StreamError where no render
     worker answers for this long.
@@ -70,13 +76,15 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         seed: int = 0,
         batch_size: int | None = 16,
         engine: str = "auto",
-        workers: int = 1,
+        workers: int | tuple[int, int] = 1,
         address: str | None = None,
+        pool: str | None = None,
         length: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         particles: bool = False,
+        receipts: bool = False,
         lease: int = _LEASE,
         synth: str | Callable[..., Synthesizer] = SYNTH,
         timeout_seconds: float = 300.0,
@@ -94,6 +102,7 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
             engine=engine,
             workers=workers,
             address=address,
+            pool=pool,
             synth=synth,
             timeout_seconds=timeout_seconds,
         )
@@ -102,9 +111,13 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         self._rank, self._world_size = rank, world_size
         self._transform = transform
         self._particles = particles
+        self._receipts = receipts
         self._lease = lease
         self._board = Board()
         self._iterations = 0
+        # In a DataLoader worker: the base from which its next batch comes by the plan, and one that was loaded.
+        self._own_place: int | None = None
+        self._loaded: int | None = None
         self._share()
 
     @property
@@ -127,13 +140,19 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         self._source.check()
         info = torch.utils.data.get_worker_info()
         self._iterations += 1
-        share = self._share() if info is None else self._share(worker=info.id, workers=info.num_workers)
-        return self._batches(share, iteration_tag(self._iterations))
+        tag = iteration_tag(self._iterations)
+        if info is None:
+            return self._batches(self._share(), tag)
+        share = self._share(worker=info.id, workers=info.num_workers)
+        turn = self._board.begin(worker=share.worker, tag=tag, end=self.length)
+        base, self._loaded = turn.base if self._loaded is None else self._loaded, None
+        self._own_place = base
+        return self._batches(share, tag, turn=dataclasses.replace(turn, base=base))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The sample of any index, as with batch_size=None, without `next_index`."""
         sample = self._source.engine().sample(check_index(index))
-        return self._transformed(sample_tensors(sample, particles=self._particles))
+        return self._transformed(self._tensors(sample))
 
     def __len__(self) -> int:
         """Batches of this rank in a finite stream, or samples with batch_size=None; else TypeError."""
@@ -152,8 +171,14 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
 
         With DataLoader workers only `after` is exact, since they run ahead of the training loop. The
         place is the same on every rank. Raises StateError for a batch that carries no place.
+        In a DataLoader worker it is that worker's own place, as torchdata's StatefulDataLoader asks for it.
         """
-        next_index = self._board.place(end=self.length) if after is None else place_behind(after)
+        if after is not None:
+            next_index = place_behind(after)
+        elif self._own_place is not None:
+            next_index = self._own_place
+        else:
+            next_index = self._board.place(end=self.length)
         build = self._board.build
         return Place(
             recipe=self.recipe.hash,
@@ -170,12 +195,16 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         or backend) warns when the renderer starts, and with `strict` raises StateError then.
         """
         place = Place.parse(state)
-        place.check_stream(recipe=self.recipe.hash, seed=self.seed, end=self.length)
+        in_worker = torch.utils.data.get_worker_info() is not None
+        place.check_stream(recipe=self.recipe.hash, seed=self.seed, end=None if in_worker else self.length)
         if place.build is not None:
             self._source.expect(Build(place.build, place.backend or "?"), strict=strict)
             if self._board.build is not None:
                 self._source.compare(self._board.build)
-        self._board.set(place.next_index)
+        if in_worker:
+            self._loaded = self._own_place = place.next_index
+        else:
+            self._board.set(place.next_index)
 
     def restart(self) -> None:
         """Go back to the first sample, from the next iteration on."""
@@ -196,30 +225,42 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         rank, world_size = self._world()
         return {**self.__dict__, "_rank": rank, "_world_size": world_size}
 
-    def _batches(self, share: Share, tag: int) -> Iterator[dict[str, Any]]:
+    def _batches(self, share: Share, tag: int, *, turn: Turn | None = None) -> Iterator[dict[str, Any]]:
         engine = self._source.engine(share)
         self._source.compare(engine.build)
         self._board.build = engine.build
-        turn = self._board.begin(worker=share.worker, tag=tag, end=self.length)
+        turn = turn or self._board.begin(worker=share.worker, tag=tag, end=self.length)
+        if self._own_place is not None and self.length is not None and turn.base > self.length - share.world_size:
+            return
         plan = steps(share, base=turn.base, end=self.length)
         asked = leases(steps(share, base=turn.base, end=self.length), size=self._lease)
         samples = engine.samples(asked, ahead=(2 if share.workers == 1 else 1) * share.batch_size)
         try:
             for step in plan:
                 some = itertools.islice(samples, len(step.indices))
+                if self._own_place is not None:
+                    left = (share.workers - 1 - share.worker) * share.world_size * share.batch_size
+                    self._own_place = step.next_index + left
                 if self.batch_size is None:
                     # The last step of a finite stream may hold two samples of a rank.
                     places = [*step.indices[1:], step.next_index]
                     for sample, place in zip(some, places, strict=True):
-                        tensors = sample_tensors(sample, particles=self._particles)
+                        tensors = self._tensors(sample)
                         known = place if share.workers == 1 else NO_PLACE
                         yield self._handed(tensors, torch.tensor(known), turn, place)
                 else:
-                    batch = collate(list(some), particles=self._particles)
+                    together = list(some)
+                    batch = collate(together, particles=self._particles)
+                    if self._receipts:
+                        batch["receipt"] = [str(Receipt.of(sample.meta)) for sample in together]
                     places = torch.full((len(step.indices),), step.next_index)
                     yield self._handed(batch, places, turn, step.next_index)
         finally:
             samples.close()  # type: ignore[attr-defined]
+
+    def _tensors(self, sample: Sample) -> dict[str, Any]:
+        tensors = sample_tensors(sample, particles=self._particles)
+        return {**tensors, "receipt": str(Receipt.of(sample.meta))} if self._receipts else tensors
 
     def _handed(self, tensors: dict[str, Any], places: torch.Tensor, turn: Turn, next_index: int) -> dict[str, Any]:
         tensors["next_index"] = places

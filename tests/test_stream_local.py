@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import urllib.request
 
 import pytest
 
 from nanostream.errors import BackendError, RenderError, StreamError
 from nanostream.stream.choose import choose_engine, open_engine
 from nanostream.stream.local import LocalEngine
-from nanostream.telemetry import metrics
+from nanostream.telemetry import metrics, serve_metrics
 from nanostream.testing import FakeRecipe, FakeSynth, assert_each_once, assert_in_order
 
 FAKE = "nanostream.testing:FakeSynth"
@@ -104,6 +105,19 @@ def test_metrics_have_units_and_help() -> None:
     assert len(families) >= 10
     assert all(family.name.startswith("nanostream_") and family.documentation for family in families)
     assert not any(family.name.startswith("nanostream_") for family in REGISTRY.collect())
+
+
+def test_metrics_are_served_on_this_machine_alone() -> None:
+    """The page holds every metric, binds to 127.0.0.1 unless told, and a taken port is an error."""
+    with serve_metrics(0) as page:
+        assert page.url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(page.url, timeout=10) as answer:  # noqa: S310 - our own page, over HTTP
+            text = answer.read().decode()
+        for name in ("samples_rendered_total", "rendered_bytes_total", "starved_ratio", "workers_wanted"):
+            assert f"nanostream_{name} " in text
+        port = int(page.url.split(":")[2].split("/")[0])
+        with pytest.raises(StreamError, match=f"free port for the metrics, got 127.0.0.1:{port}"):
+            serve_metrics(port)
 
 
 def test_assertions_for_users_tests() -> None:

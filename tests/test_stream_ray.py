@@ -18,7 +18,9 @@ import pytest
 import ray
 
 from nanostream.errors import BackendError, RenderError, StreamError
+from nanostream.stream import health
 from nanostream.stream.ray import RayEngine
+from nanostream.telemetry import metrics
 from nanostream.testing import FakeRecipe, FakeSynth
 
 if TYPE_CHECKING:
@@ -73,8 +75,41 @@ def test_killed_worker_loses_nothing_and_repeats_nothing() -> None:
             os.kill(pids(engine)[0], signal.SIGKILL)
             got += [sample.index for sample in itertools.islice(samples, 60)]
             assert got == list(range(80))
-            assert engine.counters.stats().leases_again > 0
+            stats = engine.counters.stats()
+            assert stats.leases_again + stats.leases_hedged > 0
             samples.close()
+
+
+def restarts(cause: str) -> float:
+    return metrics().registry.get_sample_value("nanostream_worker_restarts_total", {"cause": cause}) or 0.0
+
+
+def test_frozen_worker_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that answers no ping is started again, and with one worker the stream goes on then."""
+    monkeypatch.setattr(health, "_FROZEN_SECONDS", 1.0)
+    before = restarts("frozen")
+    with RayEngine(RECIPE, workers=1, synth=functools.partial(FakeSynth, seconds=0.01)) as engine:
+        samples = engine.samples(in_order())
+        got = [sample.index for sample in itertools.islice(samples, 20)]
+        os.kill(engine.pids()[0], signal.SIGSTOP)
+        got += [sample.index for sample in itertools.islice(samples, 40)]
+        samples.close()
+    assert got == list(range(60))
+    assert restarts("frozen") == before + 1
+
+
+def test_worker_that_grows_is_started_again() -> None:
+    """A worker over the resident size is started again, one at a time, and no lease is lost by it."""
+    before = restarts("resident")
+    synth = functools.partial(FakeSynth, seconds=0.005, leak_bytes=1 << 20)
+    with RayEngine(RECIPE, workers=2, synth=synth, most_resident_bytes=1 << 20) as engine:
+        born = engine.pids()
+        samples = engine.samples(in_order())
+        assert [sample.index for sample in itertools.islice(samples, 500)] == list(range(500))
+        samples.close()
+        assert engine.counters.stats().leases_again == 0
+        assert set(born) - set(engine.pids())
+    assert restarts("resident") > before
 
 
 def test_broken_index_raises_when_its_turn_comes() -> None:
@@ -236,6 +271,10 @@ def test_nothing_is_left_of_a_ray_that_was_started(end: str, tmp_path: pathlib.P
     assert (process.returncode == 0) == (end == "leave"), stderr
     assert {"leave": "", "raise": "in the training loop", "interrupt": "KeyboardInterrupt"}[end] in stderr
     assert not pathlib.Path(folder).exists()
+    # The tracker that multiprocessing starts notices the end of its process a moment later.
+    until = time.monotonic() + 5
+    while (processes_with(folder) or processes_of(process.pid)) and time.monotonic() < until:
+        time.sleep(0.05)
     assert not processes_with(folder)
     assert not processes_of(process.pid)
 

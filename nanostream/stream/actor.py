@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 import pickle
 import time
 from typing import TYPE_CHECKING
@@ -73,6 +74,7 @@ class Reply:
     samples: list[Sample]
     seconds: float
     failure: Failure | None = None
+    resident_bytes: int = 0
 
 
 class RenderActor:
@@ -109,8 +111,8 @@ class RenderActor:
                     break
                 samples.append(synth.render(seed=seed, index=index))
         except Exception as error:  # noqa: BLE001 - any failure goes back to the one who asked
-            return Reply(samples, time.perf_counter() - began, Failure.of(error))
-        return Reply(samples, time.perf_counter() - began)
+            return Reply(samples, time.perf_counter() - began, Failure.of(error), _resident_bytes())
+        return Reply(samples, time.perf_counter() - began, None, _resident_bytes())
 
     def forget(self, flight: str) -> None:
         """Render no more for a flight whose consumer has gone."""
@@ -133,6 +135,15 @@ class RenderActor:
             synth: Synthesizer = factory(self._recipe)
             self._synth = synth
         return self._synth
+
+
+def _resident_bytes() -> int:
+    """Memory that this process holds; 0 where the system does not tell."""
+    try:
+        pages = pathlib.Path("/proc/self/statm").read_text("ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def packed(synth: Callable[..., Synthesizer]) -> bytes:

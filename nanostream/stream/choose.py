@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nanostream.errors import StreamError
 from nanostream.stream.engine import SYNTH
+from nanostream.stream.scale import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,19 +20,22 @@ __all__ = ["EngineName", "choose_engine", "open_engine"]
 EngineName = Literal["auto", "local", "ray"]
 
 
-def choose_engine(engine: str, *, workers: int = 1, address: str | None = None) -> Literal["local", "ray"]:
-    """The engine that `auto` stands for: `ray` with a cluster or more than one worker, else `local`.
+def choose_engine(
+    engine: str, *, workers: int | tuple[int, int] = 1, address: str | None = None, pool: str | None = None
+) -> Literal["local", "ray"]:
+    """The engine that `auto` stands for: `ray` with a cluster, a pool or more than one worker, else `local`.
 
     A cluster is one that `address` or RAY_ADDRESS names, or that this process already holds.
     """
-    if workers < 1:
-        msg = f"expected at least 1 render worker, got {workers}"
-        raise StreamError(msg)
+    _, most = span(workers)
     if engine == "ray":
         return "ray"
     if engine == "local":
-        if workers > 1 or address is not None:
-            msg = f"expected one worker and no address with engine='local', got {workers} and {address!r}; use 'ray'"
+        if most > 1 or address is not None or pool is not None:
+            msg = (
+                "expected one worker, no address and no pool with engine='local', "
+                f"got {workers}, {address!r} and {pool!r}; use 'ray'"
+            )
             raise StreamError(msg)
         return "local"
     if engine != "auto":
@@ -39,7 +43,7 @@ def choose_engine(engine: str, *, workers: int = 1, address: str | None = None) 
         raise StreamError(msg)
     ray = sys.modules.get("ray")
     held = ray is not None and ray.is_initialized()
-    return "ray" if workers > 1 or address or os.environ.get("RAY_ADDRESS") or held else "local"
+    return "ray" if most > 1 or address or pool or os.environ.get("RAY_ADDRESS") or held else "local"
 
 
 def open_engine(
@@ -47,16 +51,19 @@ def open_engine(
     *,
     seed: int = 0,
     engine: str = "auto",
-    workers: int = 1,
+    workers: int | tuple[int, int] = 1,
     address: str | None = None,
+    pool: str | None = None,
     synth: str | Callable[..., Synthesizer] = SYNTH,
     timeout_seconds: float = 300.0,
 ) -> Engine:
     """An engine by name, open; close it, or use it as a context manager."""
-    if choose_engine(engine, workers=workers, address=address) == "local":
+    if choose_engine(engine, workers=workers, address=address, pool=pool) == "local":
         from nanostream.stream.local import LocalEngine
 
         return LocalEngine(recipe, seed=seed, synth=synth)
     from nanostream.stream.ray import RayEngine
 
-    return RayEngine(recipe, seed=seed, workers=workers, address=address, synth=synth, timeout_seconds=timeout_seconds)
+    return RayEngine(
+        recipe, seed=seed, workers=workers, pool=pool, address=address, synth=synth, timeout_seconds=timeout_seconds
+    )

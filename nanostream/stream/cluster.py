@@ -5,25 +5,43 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import logging
 import multiprocessing
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import ray
 
 from nanostream.errors import StreamError
 from nanostream.stream.engine import fork_error
 
-__all__ = ["NAMESPACE", "Cluster", "acquire", "authentication", "free_workers", "release", "usable_cpus"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "NAMESPACE",
+    "Cluster",
+    "acquire",
+    "authentication",
+    "free_workers",
+    "most_workers",
+    "release",
+    "usable_cpus",
+]
 
 NAMESPACE = "nanostream"
 """Ray namespace of the render workers' names."""
 
 _STORE_BYTES = 1 << 30
+_LEAST_BYTES = 100 << 20
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked at, not written to
 _GONE_SECONDS = 10.0
 
 
@@ -36,6 +54,7 @@ class Cluster:
     temp_dir: str | None
     pid: int
     users: int = 1
+    reaper: subprocess.Popen[bytes] | None = None
 
 
 _current: Cluster | None = None
@@ -103,6 +122,13 @@ def free_workers(wanted: int, *, num_cpus: float) -> int:
     return free
 
 
+def most_workers(wanted: int, cluster: Cluster, *, num_cpus: float) -> int:
+    """How many workers there can ever be: a cluster that was joined may grow, a Ray started here cannot."""
+    if cluster.temp_dir is None or num_cpus <= 0:
+        return wanted
+    return min(wanted, int(ray.cluster_resources().get("CPU", 0.0) / num_cpus))
+
+
 def usable_cpus() -> int:
     """CPUs that this process may use, by its affinity and its control group."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -113,31 +139,67 @@ def usable_cpus() -> int:
 
 
 def _start() -> Cluster:
+    store_bytes = _store_bytes()
     # Ray puts Unix sockets below its folder, and their paths may have 107 bytes.
     root = tempfile.gettempdir()
     temp_dir = tempfile.mkdtemp(prefix="nanostream-", dir=root if len(root) < 24 else "/tmp")  # noqa: PLR2004, S108
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    reaper = _reaper(temp_dir)
     try:
-        ray.init(
-            address="local",
-            num_cpus=usable_cpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            namespace=NAMESPACE,
-            object_store_memory=_store_bytes(),
-            _temp_dir=temp_dir,
-        )
+        with _quiet():
+            ray.init(
+                address="local",
+                num_cpus=usable_cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                namespace=NAMESPACE,
+                object_store_memory=store_bytes,
+                _temp_dir=temp_dir,
+            )
     except (Exception, KeyboardInterrupt) as error:
         with contextlib.suppress(Exception):
             ray.shutdown()
         shutil.rmtree(temp_dir, ignore_errors=True)
+        _dismiss(reaper)
         if isinstance(error, KeyboardInterrupt):
             raise
         msg = f"expected Ray to start on this machine, got {_line(error)}; use engine='local', or name a cluster"
         raise StreamError(msg) from error
-    return Cluster(_gcs_address(None), joined=True, temp_dir=temp_dir, pid=os.getpid())
+    return Cluster(_gcs_address(None), joined=True, temp_dir=temp_dir, pid=os.getpid(), reaper=reaper)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray says of its own start off stderr; errors still come through."""
+    logger = logging.getLogger("ray")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _reaper(temp_dir: str) -> subprocess.Popen[bytes]:
+    """A process that outlives this one by a second, to end a Ray whose driver was killed."""
+    script = pathlib.Path(__file__).with_name("reaper.py")
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(script), temp_dir],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _dismiss(reaper: subprocess.Popen[bytes]) -> None:
+    assert reaper.stdin is not None
+    with contextlib.suppress(OSError):
+        reaper.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        reaper.wait(timeout=_GONE_SECONDS)
 
 
 def _join(address: str) -> Cluster:
@@ -172,6 +234,8 @@ def _end(cluster: Cluster) -> None:
         while pathlib.Path(cluster.temp_dir).exists() and time.monotonic() < until:
             shutil.rmtree(cluster.temp_dir, ignore_errors=True)
             time.sleep(0.05)
+    if cluster.reaper is not None:
+        _dismiss(cluster.reaper)
 
 
 def _end_at_exit(cluster: Cluster) -> None:
@@ -185,8 +249,14 @@ def _end_at_exit(cluster: Cluster) -> None:
 
 
 def _store_bytes() -> int:
-    free = shutil.disk_usage("/dev/shm").free if pathlib.Path("/dev/shm").is_dir() else _STORE_BYTES  # noqa: S108
-    return max(100 << 20, min(_STORE_BYTES, free // 2))
+    free = shutil.disk_usage(_SHARED_MEMORY).free if pathlib.Path(_SHARED_MEMORY).is_dir() else 2 * _STORE_BYTES
+    if free < _LEAST_BYTES:
+        msg = (
+            f"expected {_LEAST_BYTES >> 20} MiB free in {_SHARED_MEMORY} for Ray's object store, got {free >> 20} MiB; "
+            "free some, start the container with --shm-size=1g, or use engine='local'"
+        )
+        raise StreamError(msg)
+    return max(_LEAST_BYTES, min(_STORE_BYTES, free // 2))
 
 
 def _line(error: BaseException) -> str:

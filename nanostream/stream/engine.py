@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import importlib
-import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nanostream.errors import ForkError, RenderError, StreamError
@@ -85,12 +84,14 @@ class Build:
 class Ticket:
     """What another process needs to join an engine's workers; reading it imports no Ray.
 
-    authentication: environment variables, to be set before Ray is imported.
+    authentication: environment variables, to be set before Ray is imported. keeper: name of the
+    actor that hires the workers and knows who they are, where there is one.
     """
 
     address: str
     names: tuple[str, ...]
     authentication: dict[str, str]
+    keeper: str | None = None
 
 
 class Engine(abc.ABC):
@@ -121,13 +122,14 @@ class Engine(abc.ABC):
         source = self._render(leases, ahead)
         try:
             while True:
-                asked = time.perf_counter()
+                self.counters.asked()
                 sample = next(source, None)
                 if sample is None:
                     return
-                self.counters.delivered(sample.nbytes, time.perf_counter() - asked)
+                self.counters.delivered(sample.nbytes)
                 yield sample
         finally:
+            self.counters.asks_no_more()
             close = getattr(source, "close", None)
             if close is not None:
                 close()

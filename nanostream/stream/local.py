@@ -83,5 +83,5 @@ class LocalEngine(Engine):
             raise render_error(self._recipe, seed=self._seed, index=index, reason=reason) from error
         finally:
             self._rendering = False
-        self.counters.rendered(1, time.perf_counter() - began)
+        self.counters.rendered(1, time.perf_counter() - began, sample.nbytes)
         return sample

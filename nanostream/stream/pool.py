@@ -1,9 +1,8 @@
-"""The render workers as Ray actors: made or joined by name, warmed side by side, watched for loss."""
+"""The render workers as one process uses them: warmed side by side, asked, watched, started again."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import time
 import uuid
@@ -14,95 +13,95 @@ import ray.exceptions
 
 from nanostream.errors import StreamError
 from nanostream.stream import cluster
-from nanostream.stream.actor import Failure, RecipeText, RenderActor, Reply, packed
-from nanostream.stream.engine import Ticket, import_path
+from nanostream.stream.actor import Failure, Reply
+from nanostream.stream.crew import Terms, find, hire, known
+from nanostream.stream.engine import Ticket
+from nanostream.stream.health import Health
+from nanostream.stream.roster import Roster
+from nanostream.stream.worker import Lost, Worker
 from nanostream.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from nanostream.stream.engine import Build, StreamRecipe, Synthesizer
+    from nanostream.stream.engine import Build
+    from nanostream.telemetry import StreamCounters
 
-__all__ = ["Lost", "Pool", "Worker"]
+__all__ = ["Pool"]
 
 _RETRY_SECONDS = 0.1
 _RETRY_MOST_SECONDS = 5.0
 _DEATHS_IN_A_ROW = 5
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lost:
-    """What comes in place of a reply from a worker that has gone."""
-
-    reason: str
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Worker:
-    """One render worker as its consumer sees it."""
-
-    name: str
-    handle: Any
-    ready: bool = False
-    warming: Any = None
-    retry_at: float = 0.0
-    deaths: int = 0
-    asked: int = 0
-
-
 class Pool:
-    """Render workers of one recipe. The process that made them ends them; others only join."""
+    """Render workers of one recipe. The process that hired them ends them; others only join.
 
-    def __init__(self, connection: cluster.Cluster, workers: list[Worker], *, owner: bool) -> None:
+    With a roster, a keeper hires and ends them, and says every second who they are.
+    """
+
+    def __init__(
+        self,
+        connection: cluster.Cluster,
+        workers: list[Worker],
+        *,
+        owner: bool,
+        roster: Roster | None = None,
+        most_resident_bytes: int | None = None,
+    ) -> None:
         self._connection: cluster.Cluster | None = connection
         self._owner = owner
+        self._roster = roster
         self._pid = os.getpid()
+        self._errands: dict[Any, tuple[Worker | None, Callable[[Any], None]]] = {}
+        self._health = Health(self.send, most_resident_bytes=most_resident_bytes)
         self.workers = workers
         self.build: Build | None = None
-        self.warm_due()
+        self._tend()
 
     @classmethod
     def start(
         cls,
-        recipe: StreamRecipe,
+        terms: Terms,
         *,
-        workers: int,
-        synth: str | Callable[..., Synthesizer],
+        span: tuple[int, int],
+        name: str | None,
         address: str | None,
-        num_cpus: float,
-        num_gpus: float,
+        most_resident_bytes: int | None,
+        counters: StreamCounters,
     ) -> Pool:
-        """New workers; fewer than asked for, with a warning, where Ray has fewer free CPUs."""
-        text = RecipeText(import_path(type(recipe)), recipe.dump(), recipe.hash)
-        factory = synth if isinstance(synth, str) else packed(synth)
+        """New workers; fewer than asked for, with a warning, where Ray has fewer free CPUs.
+
+        With a name, or with a span that leaves a choice, they belong to a keeper, and a pool of that
+        name that is already there is joined.
+        """
         connection = cluster.acquire(address)
         made: list[Worker] = []
         try:
-            count = cluster.free_workers(workers, num_cpus=num_cpus)
-            actor: Any = ray.remote(concurrency_groups={"health": 1})(RenderActor)  # type: ignore[reportCallIssue]
             token = uuid.uuid4().hex[:12]
-            for number in range(count):
-                name = f"render-{token}-{number}"
-                handle = actor.options(
-                    name=name,
-                    namespace=cluster.NAMESPACE,
-                    num_cpus=num_cpus,
-                    num_gpus=num_gpus,
-                    max_restarts=-1,
-                    max_task_retries=0,
-                ).remote(text, factory)
-                made.append(Worker(name, handle))
+            if name is not None or span[0] < span[1]:
+                keeper = f"pool-{name or token}"
+                if not known(keeper):
+                    least = cluster.free_workers(span[0], num_cpus=terms.num_cpus)
+                    span = least, max(least, cluster.most_workers(span[1], connection, num_cpus=terms.num_cpus))
+                roster = Roster.open(keeper, terms, span=span, counters=counters)
+                return cls(connection, [], owner=False, roster=roster, most_resident_bytes=most_resident_bytes)
+            count = cluster.free_workers(span[0], num_cpus=terms.num_cpus)
+            made.extend(hire(f"render-{token}-{number}", terms) for number in range(count))
         except BaseException:
             cls(connection, made, owner=True).close()
             raise
-        return cls(connection, made, owner=True)
+        return cls(connection, made, owner=True, most_resident_bytes=most_resident_bytes)
 
     @classmethod
-    def join(cls, ticket: Ticket) -> Pool:
+    def join(cls, ticket: Ticket, *, counters: StreamCounters) -> Pool:
         """The workers of another process's pool; StreamError where they are gone."""
         connection = cluster.acquire(ticket.address)
         try:
-            handles = [ray.get_actor(name, namespace=cluster.NAMESPACE) for name in ticket.names]
+            if ticket.keeper is not None:
+                roster = Roster.join(ticket.keeper, counters=counters)
+                return cls(connection, [], owner=False, roster=roster)
+            return cls(connection, [find(name) for name in ticket.names], owner=False)
         except Exception as error:
             cluster.release(connection)
             msg = (
@@ -110,14 +109,19 @@ class Pool:
                 f"({error}); keep its dataset open"
             )
             raise StreamError(msg) from error
-        workers = [Worker(name, handle) for name, handle in zip(ticket.names, handles, strict=True)]
-        return cls(connection, workers, owner=False)
 
     @property
     def ticket(self) -> Ticket:
         """What another process needs to join."""
         assert self._connection is not None
-        return Ticket(self._connection.address, tuple(worker.name for worker in self.workers), cluster.authentication())
+        names = tuple(worker.name for worker in self.workers)
+        keeper = self._roster.keeper if self._roster else None
+        return Ticket(self._connection.address, names, cluster.authentication(), keeper)
+
+    @property
+    def consumers(self) -> int:
+        """How many consumers share the workers, as far as a keeper counts them."""
+        return self._roster.consumers if self._roster else 1
 
     def ask(self, worker: Worker, flight: str, seed: int, lease: range) -> Any:
         """Ask a worker for a lease; returns what `poll` knows the reply by."""
@@ -131,7 +135,7 @@ class Pool:
             with contextlib.suppress(Exception):
                 worker.handle.forget.options(concurrency_group="health").remote(flight)
 
-    def poll(self, asked: Collection[Any], timeout: float) -> tuple[list[tuple[Any, Reply | Lost]], bool]:
+    def poll(self, asked: Collection[Any], timeout: float) -> tuple[list[tuple[Any, Reply | Failure | Lost]], bool]:
         """Replies that are there, and whether anything moved; waits up to `timeout` s for the first.
 
         Workers that are warm become ready here; raises BackendError and the like where they cannot.
@@ -139,36 +143,45 @@ class Pool:
         if self._connection is None or not ray.is_initialized():
             msg = "expected an open pool of render workers, got a closed one; end the iteration before close()"
             raise StreamError(msg)
-        self.warm_due()
-        warming = {worker.warming: worker for worker in self.workers if worker.warming is not None}
-        references = [*asked, *warming]
+        self._tend()
+        references = [*asked, *self._errands]
         if not references:
             time.sleep(timeout)
             return [], False
         there, _ = ray.wait(references, num_returns=len(references), timeout=0)
         if not there and timeout > 0:
             there, _ = ray.wait(references, num_returns=1, timeout=timeout)
-        replies = []
+        replies, moved = [], False
         for reference in there:
-            if reference in warming:
-                self._warmed(warming[reference], _get(reference))
-            else:
+            errand = self._errands.pop(reference, None)
+            if errand is None:
                 replies.append((reference, _get(reference)))
-        return replies, bool(there)
+            else:
+                moved |= errand[0] is not None
+                errand[1](_get(reference))
+        return replies, moved or bool(replies)
+
+    def pids(self) -> list[int]:
+        """Process numbers of the workers that answer; waits for those that start."""
+        calls = [worker.handle.pid.options(concurrency_group="health").remote() for worker in self.workers]
+        return [pid for pid in map(_get, calls) if isinstance(pid, int)]
+
+    def send(self, reference: Any, then: Callable[[Any], None], *, worker: Worker | None = None) -> None:
+        """Have `poll` wait for a call's outcome as well, and hand it on."""
+        self._errands[reference] = worker, then
+
+    def heard(self, worker: Worker, reply: Reply) -> None:
+        """Note a worker's reply."""
+        self._health.heard(worker, reply)
+
+    def suspect(self, worker: Worker) -> None:
+        """Note that a worker has been silent for too long, and look whether it is frozen."""
+        self._health.suspect(worker)
 
     def lost(self, worker: Worker) -> None:
         """Note that a worker has gone; Ray starts it again, and it is ready once it is warm."""
-        if worker.ready:
-            metrics().worker_restarts.inc()
-        worker.ready = False
+        self._health.lost(worker)
         self._gauge()
-
-    def warm_due(self) -> None:
-        """Ask every worker that is not ready to warm up, but not too often."""
-        now = time.monotonic()
-        for worker in self.workers:
-            if not worker.ready and worker.warming is None and now >= worker.retry_at:
-                worker.warming = worker.handle.warm.remote()
 
     def first_build(self, timeout_seconds: float) -> Build:
         """What renders, as soon as one worker is warm; StreamError after `timeout_seconds`."""
@@ -181,24 +194,38 @@ class Pool:
         return self.build
 
     def close(self) -> None:
-        """End the workers where this process made them; give Ray back."""
+        """End the workers where this process hired them, leave them where it joined; give Ray back."""
         connection, self._connection = self._connection, None
         if connection is None or self._pid != os.getpid():
             return
-        if self._owner:
-            for worker in self.workers if ray.is_initialized() else ():
+        if ray.is_initialized():
+            if self._roster is not None:
+                self._roster.leave()
+            for worker in self.workers if self._owner else ():
                 with contextlib.suppress(Exception):
                     ray.kill(worker.handle, no_restart=True)
         self.workers = []
+        self._errands.clear()
         self._gauge()
         cluster.release(connection)
+
+    def _tend(self) -> None:
+        """Warm those who are not ready, but not too often; look after those who are; follow the roster."""
+        now = time.monotonic()
+        if self._roster is not None:
+            self._roster.follow(self)
+        for worker in self.workers:
+            if not worker.ready and worker.warming is None and now >= worker.retry_at:
+                worker.warming = worker.handle.warm.remote()
+                self.send(worker.warming, lambda outcome, w=worker: self._warmed(w, outcome), worker=worker)
+        self._health.tend(self.workers)
 
     def _warmed(self, worker: Worker, outcome: Build | Failure | Lost) -> None:
         worker.warming = None
         if isinstance(outcome, Lost):
             worker.deaths += 1
             worker.retry_at = time.monotonic() + min(_RETRY_MOST_SECONDS, _RETRY_SECONDS * 2**worker.deaths)
-            if all(not w.ready and w.deaths >= _DEATHS_IN_A_ROW for w in self.workers):
+            if worker in self.workers and all(not w.ready and w.deaths >= _DEATHS_IN_A_ROW for w in self.workers):
                 msg = (
                     f"expected a render worker that starts, got {_DEATHS_IN_A_ROW} deaths in a row of each "
                     f"({outcome.reason}); run `nanostream doctor` on that node"
@@ -219,6 +246,8 @@ class Pool:
 
     def _gauge(self) -> None:
         metrics().workers_alive.set(sum(worker.ready for worker in self.workers))
+        if self._roster is None:
+            metrics().workers_wanted.set(len(self.workers))
 
 
 def _get(reference: Any) -> Any:

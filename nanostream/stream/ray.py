@@ -9,9 +9,12 @@ from multiprocessing import util
 from typing import TYPE_CHECKING
 
 from nanostream.errors import StreamError
+from nanostream.stream.crew import Terms
 from nanostream.stream.engine import SYNTH, Build, Engine, Ticket, fork_error
 from nanostream.stream.flight import Flight
+from nanostream.stream.lease import Patience
 from nanostream.stream.pool import Pool
+from nanostream.stream.scale import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,12 +28,17 @@ __all__ = ["RayEngine"]
 class RayEngine(Engine):
     """Render workers as Ray actors, each with one renderer and one thread.
 
-    workers: actors to start; fewer where Ray has fewer free CPUs, with a warning.
+    workers: actors to start; fewer where Ray has fewer free CPUs, with a warning. (least, most): as many
+    as the consumers need, by what they wait for, see scale.py.
+    pool: name of workers that several consumers on one cluster share: the first starts them, the last
+    ends them, and all render one recipe.
     address: of a Ray cluster; None: the one this process holds, RAY_ADDRESS, or one started here.
     ticket: join the workers of another engine instead (its `ticket`); then they end with that one.
     num_cpus, num_gpus: what Ray sets aside for each worker.
     in_flight: leases that each worker has at a time; one more a worker may wait for its turn, so
-    at most (in_flight + 1) * workers leases, or `ahead` samples if more, are held at a time.
+    at most (in_flight + 1) * workers leases, or `ahead` samples if more, are held at a time; and at
+    most in_flight_bytes, but for two leases.
+    most_resident_bytes: a worker that holds more memory is started again; None: never.
     consumer of consumers: which one this is of several processes that share the workers.
     timeout_seconds: StreamError after this long without any reply while somebody waits.
     """
@@ -40,37 +48,48 @@ class RayEngine(Engine):
         recipe: StreamRecipe,
         *,
         seed: int = 0,
-        workers: int = 1,
+        workers: int | tuple[int, int] = 1,
+        pool: str | None = None,
         address: str | None = None,
         ticket: Ticket | None = None,
         synth: str | Callable[..., Synthesizer] = SYNTH,
         num_cpus: float = 1.0,
         num_gpus: float = 0.0,
         in_flight: int = 2,
+        in_flight_bytes: int = 512 << 20,
+        most_resident_bytes: int | None = 4 << 30,
         consumer: int = 0,
         consumers: int = 1,
         timeout_seconds: float = 300.0,
     ) -> None:
         super().__init__()
-        if workers < 1 or in_flight < 1 or timeout_seconds <= 0:
+        least_and_most = span(workers)
+        if in_flight < 1 or in_flight_bytes < 1 or timeout_seconds <= 0:
             msg = (
-                "expected workers and in_flight of at least 1 and timeout_seconds above 0, "
-                f"got {workers}, {in_flight} and {timeout_seconds}"
+                "expected in_flight and in_flight_bytes of at least 1 and timeout_seconds above 0, "
+                f"got {in_flight}, {in_flight_bytes} and {timeout_seconds}"
             )
             raise StreamError(msg)
         self._recipe = recipe
         self._seed = seed
         self._in_flight = in_flight
+        self._in_flight_bytes = in_flight_bytes
+        self._patience = Patience()
         self._consumer = consumer
         self._consumers = consumers
         self._timeout_seconds = timeout_seconds
         self._pid = os.getpid()
         if ticket is None:
             self._pool = Pool.start(
-                recipe, workers=workers, synth=synth, address=address, num_cpus=num_cpus, num_gpus=num_gpus
+                Terms.of(recipe, synth, num_cpus=num_cpus, num_gpus=num_gpus),
+                span=least_and_most,
+                name=pool,
+                address=address,
+                most_resident_bytes=most_resident_bytes,
+                counters=self.counters,
             )
         else:
-            self._pool = Pool.join(ticket)
+            self._pool = Pool.join(ticket, counters=self.counters)
         self._finalizer = weakref.finalize(self, self._pool.close)
         self._finalizer.atexit = False  # the end of Ray itself, see cluster.py, ends the workers too
         if multiprocessing.parent_process() is not None:
@@ -94,6 +113,11 @@ class RayEngine(Engine):
         self._check_process()
         return self._pool.ticket
 
+    def pids(self) -> list[int]:
+        """Process numbers of the workers, for tests that end some."""
+        self._check_process()
+        return self._pool.pids()
+
     def close(self) -> None:
         """End the workers, and Ray where it was started here."""
         self._finalizer()
@@ -109,6 +133,8 @@ class RayEngine(Engine):
             per_worker=self._in_flight,
             consumer=self._consumer,
             consumers=self._consumers,
+            most_bytes=self._in_flight_bytes,
+            patience=self._patience,
             timeout_seconds=self._timeout_seconds,
             counters=self.counters,
         ).samples()

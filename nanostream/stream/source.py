@@ -25,8 +25,9 @@ __all__ = ["Source"]
 
 class _Settings(TypedDict):
     engine: str
-    workers: int
+    workers: int | tuple[int, int]
     address: str | None
+    pool: str | None
     synth: str | Callable[..., Synthesizer]
     timeout_seconds: float
 
@@ -44,8 +45,9 @@ class Source:
         *,
         seed: int,
         engine: str,
-        workers: int,
+        workers: int | tuple[int, int],
         address: str | None,
+        pool: str | None,
         synth: str | Callable[..., Synthesizer],
         timeout_seconds: float,
     ) -> None:
@@ -55,6 +57,7 @@ class Source:
             "engine": engine,
             "workers": workers,
             "address": address,
+            "pool": pool,
             "synth": synth,
             "timeout_seconds": timeout_seconds,
         }
@@ -144,7 +147,9 @@ class Source:
 
     def _kind(self) -> Literal["local", "ray"]:
         settings = self._settings
-        return choose_engine(settings["engine"], workers=settings["workers"], address=settings["address"])
+        return choose_engine(
+            settings["engine"], workers=settings["workers"], address=settings["address"], pool=settings["pool"]
+        )
 
 
 def _end_quietly() -> None:
