@@ -1,35 +1,39 @@
-"""A range of a stream written to a folder, as WebDataset shards or as a Zarr store."""
+"""A range of a stream written to a folder, in any of the formats; render workers do the encoding.
+
+The renderer that an engine builds is wrapped, so that it hands on a sample's bytes in the format:
+compression runs on the workers, and what crosses to this process is a fifth of the pixels. This
+process puts the bytes into shards, which takes it well under a millisecond a sample.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-import importlib
+import functools
 import itertools
 import json
-import os
-import pathlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, cast
 
 from nanostream.errors import StoreError
-from nanostream.formats.codec import check_sample, parse_json
-from nanostream.formats.disk import remove_tree, writing
+from nanostream.formats.encoded import Encoded
+from nanostream.formats.folder import open_folder
+from nanostream.formats.nbytes import parse_bytes
 from nanostream.formats.provenance import Provenance
-from nanostream.seeding import check_index, check_seed
+from nanostream.formats.sinks import FORMATS, check_format, counted, encoder, sink_class
+from nanostream.formats.target import begun_export, check_new, differing, replacing
+from nanostream.formats.window import SLOTS, Window
+from nanostream.seeding import MAX_INDEX, check_index, check_seed
 from nanostream.stream.choose import choose_engine, open_engine
-from nanostream.stream.engine import SYNTH
+from nanostream.stream.engine import SYNTH, resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
+    from nanostream.formats.sink import Sink
     from nanostream.sample import Sample
-    from nanostream.stream.engine import StreamRecipe, Synthesizer
+    from nanostream.stream.engine import Engine, StreamRecipe, Synthesizer
 
-__all__ = ["FORMATS", "Exported", "export", "write"]
-
-FORMATS: Final = ("webdataset", "zarr")
-"""What a stream can be written as."""
+__all__ = ["FORMATS", "EncodingSynth", "Exported", "export", "export_window", "write"]
 
 _LEASE = 8
 
@@ -38,11 +42,33 @@ _LEASE = 8
 class Exported:
     """What an export made."""
 
-    folder: pathlib.Path
+    folder: str
     format: str
     provenance: Provenance
+    shard_size: int
     nbytes: int
     """Bytes of all files in the folder."""
+
+    resumed: int
+    """Samples that an export before this one had already written."""
+
+
+class EncodingSynth:
+    """A renderer whose samples are already encoded; runs where the engine renders."""
+
+    def __init__(self, recipe: StreamRecipe, *, synth: str | Callable[..., Synthesizer], format: str) -> None:  # noqa: A002
+        factory = resolve(synth) if isinstance(synth, str) else synth
+        self._synth: Synthesizer = factory(recipe)
+        self._encode = encoder(format)
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that renders."""
+        return self._synth.backend
+
+    def render(self, *, seed: int, index: int) -> Encoded:
+        """The encoded sample of one index."""
+        return Encoded.of(self._synth.render(seed=seed, index=index), self._encode)
 
 
 def export(
@@ -57,33 +83,59 @@ def export(
     workers: int = 1,
     address: str | None = None,
     synth: str | Callable[..., Synthesizer] = SYNTH,
-    shard_size: int | None = None,
+    shard_size: int | str | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Exported:
     """Render the samples start .. start + count - 1 and write them into a folder.
 
-    format: one of FORMATS. out: a new or empty folder, or with `overwrite` one that export wrote;
-    it is given back as it was unless the new one becomes whole. engine, workers,
-    address, synth: as for StreamingDataset. shard_size: samples a shard. progress: called with 1 after each sample.
+    format: one of FORMATS. out: a folder, or an address that fsspec opens; new or empty, or with
+    `overwrite` one that export wrote, which is given back as it was unless the new one becomes whole.
+    A folder where the same export was interrupted is gone on with, to the same bytes.
+    engine, workers, address, synth: as for StreamingDataset. shard_size: samples a shard, or bytes
+    as text, such as "512MB". progress: called with 1 after each sample.
     Raises StoreError for an unknown format, a count below 1, a folder that exists or a full disk,
     SampleIndexError for a seed or range beyond 2^53, and what the engine raises.
     """
     # All that can be wrong is found before an engine starts.
     _check(format=format, count=count, shard_size=shard_size, start=start, seed=seed)
-    _check_folder(_resolved(out), overwrite=overwrite)
+    folder = open_folder(out)
+    begun = begun_export(
+        folder, overwrite=overwrite, format=format, start=start, count=count, seed=seed, recipe_hash=recipe.hash
+    )
     choose_engine(engine, workers=workers, address=address)
-    with open_engine(recipe, seed=seed, engine=engine, workers=workers, address=address, synth=synth) as source:
-        return write(
-            source.samples(_leases(start, count)),
+    encoding = functools.partial(EncodingSynth, synth=synth, format=format)
+    with open_engine(
+        recipe,
+        seed=seed,
+        engine=engine,
+        workers=workers,
+        address=address,
+        synth=cast("Callable[..., Synthesizer]", encoding),
+    ) as source:
+        build = source.build
+        provenance = Provenance(
             recipe=json.loads(recipe.dump()),
-            format=format,
+            recipe_hash=recipe.hash,
+            build_hash=build.hash,
+            backend=build.backend,
+            seed=seed,
+            start=start,
             count=count,
-            out=out,
-            shard_size=shard_size,
-            overwrite=overwrite,
-            progress=progress,
         )
+        if begun is not None and (other := differing(begun, provenance, shard_size)):
+            if not overwrite:
+                raise StoreError(other)
+            begun = None
+        size = _size(shard_size, format, source, provenance) if begun is None else begun.shard_size
+        sink = sink_class(format)(folder, provenance, shard_size=size)
+
+        def rendered(parts: list[int]) -> Iterator[Encoded]:
+            leases = itertools.chain.from_iterable(_leases(sink.indices(number)) for number in parts)
+            return cast("Iterator[Encoded]", source.samples(leases))
+
+        with replacing(folder, resuming=begun is not None):
+            return _written(sink, rendered, progress=progress, begin=begun is None)
 
 
 def write(
@@ -100,49 +152,110 @@ def write(
     """Write the first `count` of some samples, which follow each other by index, into a folder.
 
     recipe: the recipe as plain JSON values; seed, first index, hashes and backend are taken from
-    the first sample. The rest, and what it raises, as for `export`.
+    the first sample. The rest, and what it raises, as for `export`, but nothing is gone on with.
     """
     _check(format=format, count=count, shard_size=shard_size)
-    folder = _resolved(out)
-    _check_folder(folder, overwrite=overwrite)
-    stream = iter(samples)
+    folder = open_folder(out)
+    check_new(folder, overwrite=overwrite)
+    encode = encoder(format)
+    stream = (Encoded.of(sample, encode) for sample in samples)
     first = next(stream, None)
     if first is None:
         msg = f"expected {count} samples to export, got none: the stream ended before the first"
         raise StoreError(msg)
-    check_sample(first)
-    provenance = Provenance.of(first, recipe=recipe, count=count)
-    with _replacing(folder):
-        _sink(format)(
-            itertools.chain([first], stream),
-            folder,
-            provenance=provenance,
-            shard_size=shard_size,
-            progress=progress,
-        )
-    nbytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Exported(folder=folder, format=format, provenance=provenance, nbytes=nbytes)
+    provenance = Provenance(
+        recipe=recipe,
+        recipe_hash=first.recipe,
+        build_hash=first.build,
+        backend=first.backend,
+        seed=first.seed,
+        start=first.index,
+        count=count,
+    )
+    kind = sink_class(format)
+    sink = kind(folder, provenance, shard_size=shard_size or kind.default_size(first))
+    with replacing(folder, resuming=False):
+        return _written(sink, lambda _: itertools.chain([first], stream), progress=progress, begin=True)
 
 
-def _leases(start: int, count: int) -> Iterator[range]:
+def _written(
+    sink: Sink,
+    samples: Callable[[list[int]], Iterator[Encoded]],
+    *,
+    progress: Callable[[int], None] | None,
+    begin: bool,
+) -> Exported:
+    """Write the parts of a set that are missing. samples: those of some parts, one after the other."""
+    if begin:
+        sink.begin()
+    missing = sink.missing()
+    done = sink.provenance.count - sum(len(sink.indices(number)) for number in missing)
+    if done and progress is not None:
+        progress(done)
+    stream = samples(missing) if missing else iter(())
+    try:
+        for number in missing:
+            part = _checked(stream, sink, number)
+            sink.put(number, part if progress is None else counted(part, progress))
+    finally:
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
+    sink.close()
+    return Exported(
+        folder=str(sink.folder),
+        format=sink.kind,
+        provenance=sink.provenance,
+        shard_size=sink.shard_size,
+        nbytes=sum(sink.folder.sizes().values()),
+        resumed=done,
+    )
+
+
+def _checked(stream: Iterator[Encoded], sink: Sink, number: int) -> Iterator[Encoded]:
+    """The next part's samples. Raises StoreError where one is not the one it should be."""
+    for index in sink.indices(number):
+        sample = next(stream, None)
+        if sample is None:
+            msg = (
+                f"expected {sink.provenance.count} samples from index {sink.provenance.start} on, got "
+                f"{index - sink.provenance.start}: the stream ended early, start the export again"
+            )
+            raise StoreError(msg)
+        sink.provenance.check(sample, index)
+        yield sample
+
+
+def _leases(indices: range) -> Iterator[range]:
     """The range in leases of a size that keeps the cost of a call to a worker small."""
-    stop = start + count
-    return (range(first, min(first + _LEASE, stop)) for first in range(start, stop, _LEASE))
+    return (indices[at : at + _LEASE] for at in range(0, len(indices), _LEASE))
+
+
+def _size(asked: int | str | None, format: str, source: Engine, provenance: Provenance) -> int:  # noqa: A002
+    """Samples a shard. Bytes are turned into samples by the first eight, so the same for every run."""
+    if isinstance(asked, int):
+        return asked
+    few = range(provenance.start, min(provenance.start + _LEASE, provenance.stop))
+    ones = cast("list[Encoded]", list(source.samples([few])))
+    if asked is None:
+        return sink_class(format).default_size(ones[0])
+    # Names and padding of a file in a tar take about a block and a half.
+    nbytes = sum(one.nbytes + 768 * len(one.fields) for one in ones) / len(ones)
+    return max(1, int(parse_bytes(asked) / nbytes))
 
 
 def _check(
     *,
     format: str,  # noqa: A002 as above
     count: int,
-    shard_size: int | None,
+    shard_size: int | str | None,
     start: int = 0,
     seed: int = 0,
 ) -> None:
-    if format not in FORMATS:
-        near = difflib.get_close_matches(str(format), FORMATS, 1, 0.3)
-        hint = f": did you mean {near[0]!r}?" if near else ""
-        msg = f"expected a format, one of {', '.join(FORMATS)}, got {format!r}{hint}"
-        raise StoreError(msg)
+    check_format(format)
+    if isinstance(shard_size, str):
+        parse_bytes(shard_size)
+        shard_size = None
     for name, value in (("count", count), ("shard_size", 1 if shard_size is None else shard_size)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             msg = f"expected {name} to be a whole number of samples, at least 1, got {value!r}"
@@ -152,67 +265,52 @@ def _check(
     check_index(start + count - 1)
 
 
-def _resolved(out: str | os.PathLike[str]) -> pathlib.Path:
-    with writing(pathlib.Path(out)):
-        return pathlib.Path(out).expanduser().resolve()
+def export_window(
+    recipe: StreamRecipe,
+    *,
+    window: int | str,
+    out: str | os.PathLike[str],
+    seed: int = 0,
+    start: int = 0,
+    count: int | None = None,
+    slots: int = SLOTS,
+    engine: str = "auto",
+    workers: int = 1,
+    address: str | None = None,
+    synth: str | Callable[..., Synthesizer] = SYNTH,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write an endless stream into a ring of WebDataset shards, see formats/window.py.
 
-
-def _check_folder(folder: pathlib.Path, *, overwrite: bool) -> None:
-    """Raise StoreError unless the folder is new, empty, or may be replaced."""
-    with writing(folder):
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return
-    if not overwrite:
-        msg = f"expected a new folder, but {folder} exists: choose another, or overwrite it (--overwrite)"
-        raise StoreError(msg)
-    stranger = _stranger(folder)
-    if stranger is not None:
-        msg = (
-            f"expected to overwrite an export of nanostream's, but {folder} {stranger}: "
-            "choose another folder, or remove it yourself"
-        )
-        raise StoreError(msg)
-
-
-def _stranger(folder: pathlib.Path) -> str | None:
-    """Why the folder is not wholly ours to delete; None if it is."""
-    if not folder.is_dir():
-        return "is a file"
-    for name, path in (("nanostream.json", ()), ("zarr.json", ("attributes", "nanostream"))):
-        file = folder / name
-        if not file.is_file():
-            continue
-        described: Any = parse_json(file.read_bytes(), str(file))
-        for key in path:
-            described = described.get(key) if isinstance(described, dict) else None
-        if not isinstance(described, dict) or described.get("kind") not in FORMATS:
-            continue
-        ours = importlib.import_module(f"nanostream.formats.{described['kind']}").OURS
-        others = sorted(entry.name for entry in folder.iterdir() if not ours.fullmatch(entry.name))
-        return f"also holds {others[0]!r}" if others else None
-    return "holds other things"
-
-
-@contextlib.contextmanager
-def _replacing(folder: pathlib.Path) -> Iterator[None]:
-    """Set what stands there aside until the block has ended well, and put it back if it has not."""
-    if not folder.exists():
-        yield
-        return
-    aside = folder.with_name(f"{folder.name}.replaced-{os.getpid()}")
-    with writing(folder):
-        folder.replace(aside)
-    try:
-        yield
-    except BaseException:
-        with writing(folder):
-            if folder.exists():
-                remove_tree(folder)
-            aside.replace(folder)
-        raise
-    remove_tree(aside)
-
-
-def _sink(name: str) -> Callable[..., None]:
-    # Each sink's library is loaded only where it is used: Zarr takes half a second.
-    return getattr(importlib.import_module(f"nanostream.formats.{name}"), f"write_{name}")
+    window: bytes that the folder takes at most, or a text such as "20GB". count: samples to write
+    before it ends; None: none, Ctrl-C ends it. A ring that is there already is gone on with.
+    Returns the index behind the last sample written. The rest, and what it raises, as for `export`.
+    """
+    check_seed(seed)
+    check_index(start)
+    limit = parse_bytes(window) if isinstance(window, str) else window
+    ring = Window(
+        open_folder(out),
+        limit_bytes=limit,
+        recipe_hash=recipe.hash,
+        recipe=json.loads(recipe.dump()),
+        seed=seed,
+        slots=slots,
+    )
+    first = start if ring.next_index is None else ring.next_index
+    encoding = functools.partial(EncodingSynth, synth=synth, format="webdataset")
+    with open_engine(
+        recipe,
+        seed=seed,
+        engine=engine,
+        workers=workers,
+        address=address,
+        synth=cast("Callable[..., Synthesizer]", encoding),
+    ) as source:
+        every = range(first, MAX_INDEX + 1) if count is None else range(first, first + count)
+        samples = cast("Iterator[Encoded]", source.samples(_leases(every)))
+        try:
+            ring.write(samples, progress=progress)
+        finally:
+            samples.close()  # type: ignore[attr-defined]
+    return first if ring.next_index is None else ring.next_index

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import pathlib
 import pickle
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 
 from nanostream.collate import collate
 from nanostream.dataset import StreamingDataset
-from nanostream.errors import NanostreamError, StoreError, StreamError
-from nanostream.export import FORMATS, export
+from nanostream.errors import NanostreamError, StateError, StoreError, StreamError
+from nanostream.export import export
 from nanostream.stored import ShardDataset, ZarrDataset
 from nanostream.testing import FakeRecipe, FakeSynth
-
-if TYPE_CHECKING:
-    import pathlib
 
 _RECIPE = FakeRecipe(height=16, width=24)
 _START, _COUNT, _SEED = 3, 21, 5
 _DATASETS: dict[str, Any] = {"webdataset": ShardDataset, "zarr": ZarrDataset}
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=sorted(_DATASETS))
 def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("sets") / request.param
     options: dict[str, Any] = {"count": _COUNT, "seed": _SEED, "start": _START, "shard_size": 4}
@@ -83,6 +81,83 @@ def test_single_samples_for_a_loader_that_batches(stored: Any) -> None:
         warnings.simplefilter("ignore", UserWarning)
         for batch, other in zip(loader, expected, strict=True):
             assert_same(batch, other)
+
+
+@pytest.mark.parametrize("used", [0, 1, 2, 4])
+def test_place_goes_on_in_the_middle_of_a_shard(stored: Any, used: int) -> None:
+    """A state after any batch goes on behind it, in other batches and another world, to the set's end."""
+    dataset = stored(batch_size=4)
+    batches = list(dataset)
+    state = stored(batch_size=4).state_dict() if not used else dataset.state_dict(after=batches[used - 1])
+    assert state["next_index"] == _START + 4 * used
+    seen = []
+    for rank in range(2):
+        other = stored(batch_size=3, rank=rank, world_size=2)
+        other.load_state_dict(state)
+        seen += [index for batch in other for index in batch["index"].tolist()]
+    assert sorted(seen) == list(range(_START + 4 * used, _START + _COUNT))
+
+
+def test_states_fit_the_live_stream_and_back(stored: Any) -> None:
+    """A place of the stored set is one of the live stream, and the other way round; both go on alike."""
+    dataset, stream = stored(batch_size=4), live(batch_size=4)
+    before = next(iter(dataset))
+    state = dataset.state_dict(after=before)
+    assert state == dataset.state_dict()
+    assert_same(next(iter(stream)), before)
+    assert {**stream.state_dict(after=before)} == state
+    stream.load_state_dict(state)
+    dataset.load_state_dict(stream.state_dict())
+    assert_same(next(iter(dataset)), next(iter(stream)))
+
+
+def test_place_with_loader_workers(stored: Any) -> None:
+    """With two DataLoader workers the place behind a batch is exact, and both go on from a loaded one."""
+    dataset = stored(batch_size=4)
+    settings: dict[str, Any] = {"batch_size": None, "num_workers": 2, "multiprocessing_context": "spawn"}
+    loader = torch.utils.data.DataLoader(dataset, **settings, timeout=120)
+    first = next(iter(loader))
+    again = stored(batch_size=2)
+    again.load_state_dict(dataset.state_dict(after=first))
+    loader = torch.utils.data.DataLoader(again, **settings, timeout=120)
+    assert [index for batch in loader for index in batch["index"].tolist()] == list(range(_START + 4, _START + _COUNT))
+
+
+def test_iterating_begins_again(stored: Any) -> None:
+    """A loaded place holds for one iteration; the next one begins at the set's start, as restart() does."""
+    dataset = stored(batch_size=7)
+    dataset.load_state_dict(dataset.state_dict(after=next(iter(dataset))))
+    assert [len(list(dataset)) for _ in range(2)] == [2, 3]
+    dataset.load_state_dict(dataset.state_dict(after=next(iter(dataset))))
+    dataset.restart()
+    assert next(iter(dataset))["index"][0] == _START
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "other"}, "expected a state of recipe"),
+        ({"seed": 6}, "expected a state of seed"),
+        ({"next_index": 0}, "expected a place from 3 to 24"),
+        ({"next_index": 25}, "expected a place up to"),
+        ({"version": 9}, "of version 1, got 9"),
+    ],
+)
+def test_state_of_another_set_is_refused(stored: Any, change: dict[str, Any], message: str) -> None:
+    """A state of another recipe, seed or range is a StateError."""
+    dataset = stored()
+    with pytest.raises(StateError, match=message):
+        dataset.load_state_dict({**dataset.state_dict(), **change})
+
+
+def test_state_of_another_build_warns(stored: Any) -> None:
+    """A state of another build warns, and with strict=True is a StateError."""
+    dataset = stored()
+    state = {**dataset.state_dict(), "build": "other"}
+    with pytest.warns(UserWarning, match="expected the state's build other"):
+        dataset.load_state_dict(state)
+    with pytest.raises(StateError, match="expected the state's build other"):
+        dataset.load_state_dict(state, strict=True)
 
 
 def test_particles_come_on_request(stored: Any) -> None:
@@ -150,7 +225,7 @@ def test_sizes_that_cannot_be_are_refused(stored: Any, options: dict[str, Any]) 
 
 def test_folders_are_told_apart(stored: Any, tmp_path: pathlib.Path) -> None:
     """A dataset on a folder of the other format, or on none, is a StoreError."""
-    folder = stored().folder
+    folder = pathlib.Path(stored().folder)
     other = ZarrDataset if isinstance(stored(), ShardDataset) else ShardDataset
     for wrong in (folder, tmp_path, tmp_path / "none"):
         with pytest.raises(StoreError, match="expected"):

@@ -15,7 +15,9 @@ import pytest
 
 from nanostream.errors import StoreError
 from nanostream.formats.provenance import Provenance
-from nanostream.formats.webdataset import write_webdataset
+from nanostream.formats.sink import sealed
+from nanostream.formats.sinks import write_samples
+from nanostream.formats.webdataset import tar_header, tar_name
 from nanostream.formats.webdataset_reader import ShardReader
 from nanostream.sample import PARTICLE_COLUMNS, Sample
 from nanostream.seeding import Purpose, generator
@@ -60,8 +62,18 @@ def provenance(**changes: Any) -> Provenance:
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     out = tmp_path / "set"
-    write_webdataset(samples(), out, provenance=provenance(), shard_size=_SHARD)
+    write_samples("webdataset", samples(), out, provenance=provenance(), shard_size=_SHARD)
     return out
+
+
+def reseal(folder: pathlib.Path, number: int = 0, **changes: Any) -> None:
+    """Let a manifest vouch for the shard as it is now, with some fields changed."""
+    path = folder / f"{number:06d}.json"
+    data = path.with_suffix(".tar").read_bytes()
+    stated = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    values = {**json.loads(path.read_bytes()), **stated, "files": {f"{number:06d}.tar": stated}, **changes}
+    values.pop("seal")
+    path.write_bytes(sealed(values))
 
 
 def contents(folder: pathlib.Path) -> dict[str, str]:
@@ -87,7 +99,7 @@ def test_manifest_tells_range_and_hash(folder: pathlib.Path) -> None:
 
 def test_same_range_gives_same_bytes(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Every file of a second export of the same samples is byte-identical."""
-    write_webdataset(iter(samples()), tmp_path / "again", provenance=provenance(), shard_size=_SHARD)
+    write_samples("webdataset", iter(samples()), tmp_path / "again", provenance=provenance(), shard_size=_SHARD)
     assert contents(tmp_path / "again") == contents(folder)
 
 
@@ -100,6 +112,14 @@ def test_entries_have_no_owner_and_no_time(folder: pathlib.Path) -> None:
     assert [e.name for e in entries[:3]] == [f"{first}.image.png", f"{first}.mask.npy.gz", f"{first}.meta.json"]
     listed = subprocess.run(["tar", "tf", folder / "000001.tar"], capture_output=True, check=True, text=True)  # noqa: S607
     assert listed.stdout.split() == [e.name for e in entries]
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 2**20, 2**28])
+def test_headers_are_those_of_tarfile(size: int) -> None:
+    """A header is, byte by byte, the one that Python's tarfile writes."""
+    entry = tarfile.TarInfo(tar_name(2**53, "mask.npy.gz"))
+    entry.size, entry.mode = size, 0o644
+    assert tar_header(entry.name, size) == entry.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_reader_gives_the_same_samples(folder: pathlib.Path) -> None:
@@ -185,23 +205,27 @@ def test_cut_shard_is_named(folder: pathlib.Path, kept: int) -> None:
     tar = folder / "000001.tar"
     whole = tar.read_bytes()
     tar.write_bytes(whole[:kept])
-    with pytest.raises(StoreError, match=r"000001\.tar is damaged: expected \d+ bytes"):
+    with pytest.raises(StoreError, match=r"000001\.tar of .* is damaged: expected \d+ bytes"):
         list(ShardReader(folder).samples(range(_COUNT)))
-    manifest = json.loads((folder / "000001.json").read_bytes())
-    manifest["bytes"] = len(whole[:kept])
-    (folder / "000001.json").write_text(json.dumps(manifest))
+    reseal(folder, 1)
     if kept != -1:  # the last bytes of a tar are padding
         with pytest.raises(StoreError, match=r"000001\.tar"):
             list(ShardReader(folder).samples(range(_COUNT)))
 
 
-@pytest.mark.parametrize("key", ["start", "count", "recipe", "seed", "shard"])
+@pytest.mark.parametrize("key", ["start", "count", "recipe", "seed"])
 def test_manifest_of_another_export_is_refused(folder: pathlib.Path, key: str) -> None:
     """A manifest that does not fit the set is a StoreError that names the field."""
-    manifest = json.loads((folder / "000000.json").read_bytes())
-    manifest[key] = 99
-    (folder / "000000.json").write_text(json.dumps(manifest))
+    told = json.loads((folder / "000000.json").read_bytes())[key]
+    reseal(folder, **{key: 99})
     with pytest.raises(StoreError, match=f"expected {key}"):
+        next(ShardReader(folder).samples([0]))
+    reseal(folder, **{key: told}, shard="000001.tar")
+    with pytest.raises(StoreError, match="what a part of a webdataset set states"):
+        next(ShardReader(folder).samples([0]))
+    manifest = json.loads((folder / "000000.json").read_bytes())
+    (folder / "000000.json").write_text(json.dumps({**manifest, "count": 7}))
+    with pytest.raises(StoreError, match="the SHA-256 of its content as 'seal'"):
         next(ShardReader(folder).samples([0]))
 
 
@@ -210,7 +234,9 @@ def test_wrong_description_is_refused(folder: pathlib.Path, key: str) -> None:
     """A description with a wrong field is a StoreError."""
     described = json.loads((folder / "nanostream.json").read_bytes())
     for value in (None, "7", -1):
-        (folder / "nanostream.json").write_text(json.dumps({**described, key: value}))
+        del described["seal"]
+        (folder / "nanostream.json").write_bytes(sealed({**described, key: value}))
+        described["seal"] = ""
         if (key, value) != ("seed", -1):
             with pytest.raises(StoreError, match=r"nanostream\.json"):
                 ShardReader(folder)
@@ -226,10 +252,8 @@ def test_links_in_a_shard_are_refused(folder: pathlib.Path, kind: bytes) -> None
         entry.type, entry.linkname = kind, str(secret)
         with tarfile.open(folder / "000000.tar", "w") as tar:
             tar.addfile(entry)
-        manifest = json.loads((folder / "000000.json").read_bytes())
-        manifest["bytes"] = (folder / "000000.tar").stat().st_size
-        (folder / "000000.json").write_text(json.dumps(manifest))
-        with pytest.raises(StoreError, match=r"000000\.tar is damaged"):
+        reseal(folder)
+        with pytest.raises(StoreError, match=r"000000\.tar of .* is damaged"):
             next(ShardReader(folder).samples([0]))
 
 
@@ -239,7 +263,10 @@ def test_damaged_field_names_sample_and_shard(folder: pathlib.Path) -> None:
     data = bytearray(tar.read_bytes())
     data[512:700] = bytes(188)
     tar.write_bytes(data)
-    with pytest.raises(StoreError, match=rf"image\.png of sample {_START} in .*000000\.tar is damaged"):
+    with pytest.raises(StoreError, match=r"000000\.tar of .* is damaged: expected SHA-256"):
+        next(ShardReader(folder).samples([0]))
+    reseal(folder)
+    with pytest.raises(StoreError, match=rf"image\.png of sample {_START} in 000000\.tar of .* is damaged"):
         next(ShardReader(folder).samples([0]))
 
 
@@ -247,7 +274,7 @@ def test_stream_that_ends_early_leaves_whole_shards_only(tmp_path: pathlib.Path)
     """When the samples end or fail within a shard, the whole ones before stay and that one does not."""
     out = tmp_path / "set"
     with pytest.raises(StoreError, match="expected 23 samples from index 5 on, got 10"):
-        write_webdataset(samples()[:10], out, provenance=provenance(), shard_size=_SHARD)
+        write_samples("webdataset", samples()[:10], out, provenance=provenance(), shard_size=_SHARD)
     assert sorted(contents(out)) == ["000000.json", "000000.tar", "nanostream.json"]
 
     def failing() -> Iterator[Sample]:
@@ -255,7 +282,7 @@ def test_stream_that_ends_early_leaves_whole_shards_only(tmp_path: pathlib.Path)
         raise ConnectionResetError(104, "a worker is gone")
 
     with pytest.raises(ConnectionResetError, match="a worker is gone"):
-        write_webdataset(failing(), tmp_path / "second", provenance=provenance(), shard_size=_SHARD)
+        write_samples("webdataset", failing(), tmp_path / "second", provenance=provenance(), shard_size=_SHARD)
     assert sorted(contents(tmp_path / "second")) == ["000000.json", "000000.tar", "nanostream.json"]
 
 
@@ -268,12 +295,12 @@ def test_samples_of_another_range_are_refused(tmp_path: pathlib.Path) -> None:
         (ones, provenance(seed=4)),
         (ones, provenance(recipe_hash="other")),
     ):
-        with pytest.raises(StoreError, match=r"expected the sample \(seed, index, recipe\)"):
-            write_webdataset(stream, tmp_path / "set", provenance=wanted, shard_size=_SHARD)
+        with pytest.raises(StoreError, match=r"expected the sample \(seed, index, recipe, build\)"):
+            write_samples("webdataset", stream, tmp_path / "set", provenance=wanted, shard_size=_SHARD)
 
 
 def test_endless_stream_is_read_no_further_than_needed(tmp_path: pathlib.Path) -> None:
     """Exactly `count` samples are drawn from an endless stream."""
     endless = (sample(index) for index in itertools.count(_START))
-    write_webdataset(endless, tmp_path / "set", provenance=provenance(count=3), shard_size=2)
+    write_samples("webdataset", endless, tmp_path / "set", provenance=provenance(count=3), shard_size=2)
     assert next(endless).index == _START + 3

@@ -8,6 +8,7 @@ Reading never runs code, and never makes more than the picture's size says of a 
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
@@ -32,6 +33,7 @@ __all__ = [
     "decode",
     "dump_json",
     "encode",
+    "encode_png",
     "parse_json",
 ]
 
@@ -41,9 +43,11 @@ FIELDS = ("image.png", "mask.npy.gz", "meta.json")
 MAX_FIELD_BYTES = 2**28
 """No field is larger: a file that claims more is damaged, or means harm."""
 
-_PNG_LEVEL = 6
-"""9 % smaller than level 3 on pictures of TiO2, for 1.6 ms more a picture of 256x256."""
+_PNG_STRATEGY = zlib.Z_RLE
+"""Noise has no repeats to search for: 1.5 ms a picture of TiO2 of 256x256 and 33.8 kB, where zlib's
+default at level 6 takes 5.0 ms for 34.3 kB."""
 
+_PNG_LEVEL = 6
 _GZIP_LEVEL = 6
 _NPY_HEADER_BYTES = 1024
 _LABELS = np.dtype("<u2")
@@ -52,8 +56,6 @@ _LABELS = np.dtype("<u2")
 def encode(sample: Sample) -> dict[str, bytes]:
     """FIELDS as bytes, in order. Raises StoreError if the sample could not be read back."""
     check_sample(sample)
-    image = io.BytesIO()
-    Image.fromarray(sample.image).save(image, "PNG", compress_level=_PNG_LEVEL)
     labels = io.BytesIO()
     np.lib.format.write_array(
         labels, np.ascontiguousarray(sample.mask, dtype=_LABELS), version=(1, 0), allow_pickle=False
@@ -62,8 +64,15 @@ def encode(sample: Sample) -> dict[str, bytes]:
     # GzipFile writes the same header under every Python; gzip.compress leaves a byte to zlib.
     with gzip.GzipFile("", "wb", _GZIP_LEVEL, mask, mtime=0) as packed:
         packed.write(labels.getvalue())
-    values = (image.getvalue(), mask.getvalue(), dump_json(sample.meta))
+    values = (encode_png(sample.image), mask.getvalue(), dump_json(sample.meta))
     return dict(zip(FIELDS, values, strict=True))
+
+
+def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """(H, W) uint8 as a grey PNG."""
+    image = io.BytesIO()
+    Image.fromarray(picture).save(image, "PNG", compress_level=_PNG_LEVEL, compress_type=_PNG_STRATEGY)
+    return image.getvalue()
 
 
 def decode(fields: Mapping[str, bytes], *, name: str = "sample", meta: bool = True) -> Sample:
@@ -151,6 +160,9 @@ def _mask(data: bytes, shape: tuple[int, ...], name: str) -> npt.NDArray[np.uint
         _damaged(name, "gzip", str(error), error)
     if not unpacker.eof:
         _damaged(name, f"a whole gzip stream of at most {most} bytes", "one that goes on")
+    header = _npy_header(shape)
+    if raw.startswith(header) and len(raw) == len(header) + shape[0] * shape[1] * _LABELS.itemsize:
+        return np.frombuffer(raw, _LABELS, offset=len(header)).reshape(shape).astype(np.uint16)
     try:
         stream = io.BytesIO(raw)
         labels = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=_NPY_HEADER_BYTES)
@@ -160,6 +172,14 @@ def _mask(data: bytes, shape: tuple[int, ...], name: str) -> npt.NDArray[np.uint
     if labels.dtype != _LABELS or labels.shape != shape or stream.read(1):
         _damaged(name, f"uint16 labels of shape {shape}", f"{labels.dtype} {labels.shape}")
     return labels.astype(np.uint16, copy=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """What stands before the labels: comparing it is a fifth of the cost of parsing it."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": shape, "fortran_order": False, "descr": _LABELS.str})
+    return header.getvalue()
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["PARTIAL", "remove_tree", "sync_tree", "whole_file", "whole_folder", "writing"]
+__all__ = ["PARTIAL", "remove_tree", "sync_path", "whole_file", "whole_folder", "writing"]
 
 PARTIAL = ".partial"
 """Ending of what is still being written."""
@@ -30,7 +30,7 @@ _REASONS = {
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """Turn what the system says against writing to the path into a StoreError of one sentence."""
     try:
         yield
@@ -59,7 +59,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
             file.close()
             partial.replace(path)
-            _sync(path.parent)
+            sync_path(path.parent)
     finally:
         # A full disk fails once more when the buffer is flushed; the first error says why.
         with contextlib.suppress(OSError):
@@ -82,11 +82,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         with writing(path):
-            sync_tree(partial)
+            _sync_tree(partial)
             if path.is_dir():
                 path.rmdir()
             partial.replace(path)
-            _sync(path.parent)
+            sync_path(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -97,15 +97,16 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def sync_tree(path: Path) -> None:
+def _sync_tree(path: Path) -> None:
     """Wait until every file of a folder is on the disk."""
     for folder, _, names in os.walk(path):
         for name in names:
-            _sync(path.__class__(folder, name))
-        _sync(path.__class__(folder))
+            sync_path(path.__class__(folder, name))
+        sync_path(path.__class__(folder))
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Wait until a file or a folder's entries are on the disk; OSError where the system says so."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

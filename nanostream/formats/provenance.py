@@ -15,11 +15,11 @@ from nanostream.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from nanostream.sample import Sample
+    from nanostream.formats.encoded import Encoded
 
 __all__ = ["LAYOUT", "Provenance", "versions"]
 
-LAYOUT = 1
+LAYOUT = 2
 """Number of the layout on disk; raised when older readers could no longer read it."""
 
 
@@ -45,20 +45,8 @@ class Provenance:
         """Index behind the last sample."""
         return self.start + self.count
 
-    @classmethod
-    def of(cls, first: Sample, *, recipe: dict[str, Any], count: int) -> Provenance:
-        """Provenance of `count` samples of a recipe, of which this is the first.
-
-        Raises StoreError if the sample's metadata does not say where it comes from.
-        """
-        values = {
-            name: _typed(first.meta, key, str, f"the metadata of sample {first.index}")
-            for name, key in (("recipe_hash", "recipe"), ("build_hash", "build"), ("backend", "backend"))
-        }
-        return cls(recipe=recipe, seed=first.seed, start=first.index, count=count, **values)
-
     def dump(self, *, kind: str, shard_size: int) -> dict[str, Any]:
-        """Plain JSON values for the set's own description; kind: "webdataset" or "zarr"."""
+        """Plain JSON values for the set's own description; kind: one of sinks.FORMATS."""
         return {
             "kind": kind,
             "layout": LAYOUT,
@@ -89,7 +77,7 @@ class Provenance:
             raise StoreError(msg)
         return cls(**values), shard_size
 
-    def checked(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+    def checked(self, samples: Iterable[Encoded]) -> Iterator[Encoded]:
         """The first `count` of the samples.
 
         Raises StoreError at the first that is not the next of this set, or if they end early.
@@ -103,15 +91,19 @@ class Provenance:
                     f"{index - self.start}: the stream ended early, start the export again"
                 )
                 raise StoreError(msg)
-            expected = (self.seed, index, self.recipe_hash)
-            got = (sample.seed, sample.index, sample.meta.get("recipe"))
-            if got != expected:
-                msg = (
-                    f"expected the sample (seed, index, recipe) {expected}, got {got}: "
-                    "export one recipe's samples in the order of their indices"
-                )
-                raise StoreError(msg)
+            self.check(sample, index)
             yield sample
+
+    def check(self, sample: Encoded, index: int) -> None:
+        """Raise StoreError unless the sample is the one of this index of the set."""
+        expected = (self.seed, index, self.recipe_hash, self.build_hash)
+        got = (sample.seed, sample.index, sample.recipe, sample.build)
+        if got != expected:
+            msg = (
+                f"expected the sample (seed, index, recipe, build) {expected}, got {got}: "
+                "export one recipe's samples in the order of their indices"
+            )
+            raise StoreError(msg)
 
 
 def versions() -> dict[str, str]:

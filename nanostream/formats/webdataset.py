@@ -12,128 +12,78 @@ bytes, as long as Pillow and zlib stay the same.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import itertools
-import re
 import tarfile
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from nanostream.formats.codec import dump_json, encode
-from nanostream.formats.disk import whole_file, writing
+from nanostream.formats.codec import encode
+from nanostream.formats.sink import Files, Sink, names_of
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
-    from nanostream.formats.provenance import Provenance
-    from nanostream.sample import Sample
+    from nanostream.formats.encoded import Encoded
 
-__all__ = ["DESCRIPTION", "KIND", "OURS", "write_shard", "write_webdataset"]
+__all__ = ["KIND", "WebDatasetSink", "encode", "tar_header", "tar_name", "write_tar"]
 
 KIND = "webdataset"
-DESCRIPTION = "nanostream.json"
-OURS = re.compile(r"nanostream\.json|\d{6,}\.(tar|json)|.*\.partial")
-"""Names of all that an export leaves in its folder, also a killed one."""
 
 _SHARD_SAMPLES = 1000
 
 
-def write_webdataset(
-    samples: Iterable[Sample],
-    folder: Path,
-    *,
-    provenance: Provenance,
-    shard_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> None:
-    """Write the samples of one range into shards in an empty or new folder.
+@final
+class WebDatasetSink(Sink):
+    """Shards in a folder; a part is a shard."""
 
-    samples: in the order of their indices. shard_size: samples a shard, 1000 unless told.
-    progress: called with 1 after each sample.
-    Raises StoreError if a sample does not belong to the range or if writing fails; whole shards
-    stay, and no half-written one has its final name.
-    """
-    size = _SHARD_SAMPLES if shard_size is None else shard_size
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / DESCRIPTION, provenance.dump(kind=KIND, shard_size=size))
-    stream = provenance.checked(samples)
-    for number, first in enumerate(range(provenance.start, provenance.stop, size)):
-        count = min(size, provenance.stop - first)
-        shard = itertools.islice(stream, count)
-        write_shard(shard, folder, number=number, provenance=provenance, progress=progress)
+    kind: ClassVar[str] = KIND
+    closes: ClassVar[bool] = False
+    ours: ClassVar[re.Pattern[str]] = names_of(r"\d{6,}\.(tar|json)")
 
+    @staticmethod
+    def default_size(one: Encoded) -> int:
+        """Samples a shard unless told."""
+        del one
+        return _SHARD_SAMPLES
 
-def write_shard(
-    samples: Iterable[Sample],
-    folder: Path,
-    *,
-    number: int,
-    provenance: Provenance,
-    progress: Callable[[int], None] | None = None,
-) -> None:
-    """Write the samples of one shard, then its manifest. Raises StoreError if it cannot be."""
-    path = folder / f"{number:06d}.tar"
-    indices = []
-    with whole_file(path) as file:
-        hashed = _Hashed(file)
-        with tarfile.open(fileobj=cast("BinaryIO", hashed), mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for sample in samples:
-                fields = encode(sample)
-                with writing(path):
-                    for field, value in fields.items():
-                        tar.addfile(_entry(sample.index, field, len(value)), io.BytesIO(value))
-                indices.append(sample.index)
-                if progress is not None:
-                    progress(1)
-            with writing(path):
-                tar.close()
-    manifest = {
-        "shard": path.name,
-        "start": indices[0],
-        "count": len(indices),
-        "bytes": hashed.tell(),
-        "sha256": hashed.hexdigest(),
-        "recipe": provenance.recipe_hash,
-        "build": provenance.build_hash,
-        "seed": provenance.seed,
-    }
-    _write_json(path.with_suffix(".json"), manifest)
+    def manifest_name(self, number: int) -> str:
+        """Name of a shard's manifest, beside the shard."""
+        return f"{number:06d}.json"
+
+    def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
+        name = f"{number:06d}.tar"
+        with files.open(name) as write:
+            write_tar(samples, write)
+        return {"shard": name, **files.written[name]}
+
+    def _fits(self, number: int, manifest: dict[str, Any], files: dict[str, dict[str, Any]]) -> bool:
+        name = f"{number:06d}.tar"
+        stated = {key: manifest.get(key) for key in ("bytes", "sha256")}
+        return manifest.get("shard") == name and files == {name: stated}
 
 
-class _Hashed:
-    """The part of a file that tarfile writes to, with the SHA-256 of what passed."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self._bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self._sha256.update(data)
-        self._bytes += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._bytes
-
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
+def write_tar(samples: Iterable[Encoded], write: Callable[[bytes], None]) -> None:
+    """A whole tar file of the samples' fields."""
+    nbytes = 0
+    for sample in samples:
+        for field, value in sample.fields.items():
+            padding = bytes(-len(value) % tarfile.BLOCKSIZE)
+            write(b"".join((tar_header(tar_name(sample.index, field), len(value)), value, padding)))
+            nbytes += tarfile.BLOCKSIZE + len(value) + len(padding)
+    # Two empty blocks end a tar, which is a whole number of records.
+    write(bytes(2 * tarfile.BLOCKSIZE + -(nbytes + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE))
 
 
-def _entry(index: int, field: str, size: int) -> tarfile.TarInfo:
+def tar_name(index: int, field: str) -> str:
+    """Name of a sample's field in a shard."""
     # A key must hold no dot: webdataset splits name and field at the first one.
-    entry = tarfile.TarInfo(f"{index:016d}.{field}")
-    entry.size = size
-    entry.mode = 0o644
-    entry.mtime = 0
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    return entry
+    return f"{index:016d}.{field}"
 
 
-def _write_json(path: Path, value: object) -> None:
-    data = dump_json(value) + b"\n"
-    with whole_file(path) as file, writing(path):
-        file.write(data)
+def tar_header(name: str, size: int) -> bytes:
+    """The 512 bytes before a file in a shard: a plain file of mode 644, no owner, no time."""
+    # Four times as fast as TarInfo.tobuf, which gives the same; a reader compares every header with it.
+    start = (
+        name.encode("ascii").ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11 + b"\0"
+    )
+    end = b"0" + bytes(100) + b"ustar\x0000" + bytes(247)
+    return start + b"%06o\0 " % (sum(start) + sum(end) + 8 * ord(" ")) + end

@@ -4,45 +4,61 @@ from __future__ import annotations
 
 import itertools
 import operator
+import os
 import tarfile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from nanostream.errors import StoreError
-from nanostream.formats.codec import FIELDS, MAX_FIELD_BYTES, decode, parse_json
+from nanostream.formats.cache import CACHE_BYTES, Cache
+from nanostream.formats.codec import FIELDS, MAX_FIELD_BYTES, decode
+from nanostream.formats.folder import open_folder
 from nanostream.formats.provenance import Provenance
-from nanostream.formats.webdataset import DESCRIPTION, KIND
+from nanostream.formats.sink import DESCRIPTION, read_json
+from nanostream.formats.webdataset import KIND, WebDatasetSink, tar_header, tar_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from typing import BinaryIO
 
+    from nanostream.formats.folder import Folder
     from nanostream.sample import Sample
 
 __all__ = ["ShardReader"]
 
+_BLOCK = tarfile.BLOCKSIZE
+_SIZE = slice(124, 135)
 
+
+@final
 class ShardReader:
     """Samples of a folder of shards, by row: row 0 is the sample of the first index.
 
     Rising rows cost one pass over each shard's entries; only the samples asked for are decoded.
-    Nothing is ever extracted to disk. Raises StoreError if the folder is no whole export.
+    A shard's SHA-256 is compared with its manifest when the reader first opens it. Nothing is ever
+    extracted to disk. cache, cache_bytes: see Cache. Raises StoreError if the folder is no whole export.
     """
 
-    def __init__(self, folder: Path) -> None:
-        description = folder / DESCRIPTION
-        self.folder: Final = folder
-        described = parse_json(_read_file(description), str(description))
-        self.provenance, self._shard_size = Provenance.parse(described, kind=KIND, name=str(description))
-        shards = -(-len(self) // self._shard_size)
-        missing = [
-            name
-            for number in range(shards)
-            for name in (f"{number:06d}.tar", f"{number:06d}.json")
-            if not (folder / name).is_file()
-        ]
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | Folder,
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.folder: Final = open_folder(folder)
+        described = read_json(self.folder, DESCRIPTION)
+        self.provenance, size = Provenance.parse(described, kind=KIND, name=f"{DESCRIPTION} of {self.folder}")
+        self._sink = WebDatasetSink(self.folder, self.provenance, shard_size=size)
+        self._cache = Cache(self.folder, where=cache, limit_bytes=cache_bytes)
+        self._manifests: dict[int, dict[str, Any]] = {}
+        there = self.folder.sizes()
+        wanted = itertools.chain.from_iterable(
+            (f"{number:06d}.tar", self._sink.manifest_name(number)) for number in range(self._sink.parts)
+        )
+        missing = [name for name in wanted if name not in there]
         if missing:
             msg = (
-                f"expected {shards} shards with their manifests in {folder}, {missing[0]} is "
+                f"expected {self._sink.parts} shards with their manifests in {self.folder}, {missing[0]} is "
                 f"missing ({len(missing)} files in all): export the set again"
             )
             raise StoreError(msg)
@@ -62,24 +78,9 @@ class ShardReader:
 
     def manifest(self, number: int) -> dict[str, Any]:
         """Manifest of one shard. Raises StoreError if it does not fit the set's description."""
-        path = self.folder / f"{number:06d}.json"
-        manifest = parse_json(_read_file(path), str(path))
-        start = self.provenance.start + number * self._shard_size
-        expected = {
-            "shard": f"{number:06d}.tar",
-            "start": start,
-            "count": min(self._shard_size, self.provenance.stop - start),
-            "recipe": self.provenance.recipe_hash,
-            "seed": self.provenance.seed,
-        }
-        for key, value in expected.items():
-            if manifest.get(key) != value:
-                msg = (
-                    f"expected {key} {value!r} in {path}, got {manifest.get(key)!r}: "
-                    "shard and set belong to different exports, export it again"
-                )
-                raise StoreError(msg)
-        return manifest
+        if number not in self._manifests:
+            self._manifests[number] = self._sink.manifest(number)
+        return self._manifests[number]
 
     def _passes(self, rows: Iterable[int]) -> Iterator[tuple[tuple[int, int], int]]:
         """Each row with the number of its shard and of the pass that can reach it going on."""
@@ -90,67 +91,67 @@ class ShardReader:
                 raise StoreError(msg)
             passes += row <= before
             before = row
-            yield (row // self._shard_size, passes), row
+            yield (row // self._sink.shard_size, passes), row
 
     def _shard(self, number: int, rows: Iterable[int], *, meta: bool) -> Iterator[Sample]:
-        path = self.folder / f"{number:06d}.tar"
-        size, stated = path.stat().st_size, self.manifest(number).get("bytes")
-        if size != stated:
-            msg = (
-                f"{path} is damaged: expected {stated} bytes as its manifest says, got {size}; export or copy it again"
-            )
-            raise StoreError(msg)
+        name = f"{number:06d}.tar"
+        with self._cache.open(name, self.manifest(number)["files"][name]) as file:
+            shard = _Shard(file, f"{name} of {self.folder}")
+            at = number * self._sink.shard_size
+            for row in rows:
+                for skipped, field in itertools.product(range(at, row), FIELDS):
+                    shard.skip(tar_name(self.provenance.start + skipped, field))
+                at = row + 1
+                index = self.provenance.start + row
+                fields = {field: shard.read(tar_name(index, field)) for field in FIELDS}
+                sample = decode(fields, name=f"sample {index} in {name} of {self.folder}", meta=meta)
+                if (sample.index, sample.seed) != (index, self.provenance.seed):
+                    msg = (
+                        f"expected sample {index} of seed {self.provenance.seed} in {name}, got "
+                        f"{sample.index} of seed {sample.seed}: export it again"
+                    )
+                    raise StoreError(msg)
+                yield sample
+
+
+class _Shard:
+    """A tar file whose entries are known by name and order; everything else about them is checked."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+
+    def read(self, entry: str) -> bytes:
+        """Bytes of the next entry."""
+        size = self._header(entry)
+        data = self._file.read(size + -size % _BLOCK)
+        if len(data) < size:
+            self._cut(entry)
+        return data[:size]
+
+    def skip(self, entry: str) -> None:
+        """Go behind the next entry."""
+        size = self._header(entry)
+        self._file.seek(size + -size % _BLOCK, os.SEEK_CUR)
+
+    def _header(self, entry: str) -> int:
+        header = self._file.read(_BLOCK)
+        if len(header) < _BLOCK:
+            self._cut(entry)
         try:
-            with tarfile.open(path, "r:") as tar:
-                yield from self._entries(tar, number, rows, meta=meta)
-        except tarfile.TarError as error:
-            msg = f"{path} is damaged: expected a tar file, {error}; export or copy it again"
-            raise StoreError(msg) from error
-
-    def _entries(self, tar: tarfile.TarFile, number: int, rows: Iterable[int], *, meta: bool) -> Iterator[Sample]:
-        shard = f"{number:06d}.tar"
-        at = number * self._shard_size
-        for row in rows:
-            for skipped in range(at, row):
-                for field in FIELDS:
-                    self._next(tar, shard, skipped, field)
-            fields = {field: _payload(tar, self._next(tar, shard, row, field)) for field in FIELDS}
-            at = row + 1
-            index = self.provenance.start + row
-            sample = decode(fields, name=f"sample {index} in {self.folder / shard}", meta=meta)
-            if (sample.index, sample.seed) != (index, self.provenance.seed):
-                msg = (
-                    f"expected sample {index} of seed {self.provenance.seed} in {shard}, got "
-                    f"{sample.index} of seed {sample.seed}: export it again"
-                )
-                raise StoreError(msg)
-            yield sample
-
-    def _next(self, tar: tarfile.TarFile, shard: str, row: int, field: str) -> tarfile.TarInfo:
-        entry = tar.next()
-        expected = f"{self.provenance.start + row:016d}.{field}"
-        if entry is None:
-            msg = f"{shard} is cut off: expected {expected} next, got its end; copy it again"
-            raise StoreError(msg)
-        if entry.name != expected or not entry.isreg() or entry.size > MAX_FIELD_BYTES:
+            size = int(header[_SIZE], 8)
+        except ValueError:
+            size = -1
+        # One comparison of the whole block refuses other names, links, folders and odd sizes.
+        if not 0 <= size <= MAX_FIELD_BYTES or header != tar_header(entry, size):
+            got = header[:100].rstrip(b"\0").decode("ascii", "backslashreplace")
             msg = (
-                f"{shard} is damaged: expected the file {expected} of at most {MAX_FIELD_BYTES} "
-                f"bytes next, got {entry.name!r} of {entry.size}; export or copy it again"
+                f"{self._name} is damaged: expected the plain file {entry} of at most {MAX_FIELD_BYTES} "
+                f"bytes next, got {got!r} of {size}; export or copy it again"
             )
             raise StoreError(msg)
-        return entry
+        return size
 
-
-def _payload(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(entry)
-    return b"" if file is None else file.read()
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            # One byte more than any may have; the parser refuses it with the rest unread.
-            return file.read(MAX_FIELD_BYTES + 1)
-    except OSError as error:
-        msg = f"expected to read {path}, but {error.strerror}: name a folder that export wrote"
-        raise StoreError(msg) from error
+    def _cut(self, entry: str) -> None:
+        msg = f"{self._name} is damaged: it is cut off, expected {entry} next, got its end; copy it again"
+        raise StoreError(msg)

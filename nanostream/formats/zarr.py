@@ -12,209 +12,215 @@
 N = samples, P = particles, H, W = picture height and width in pixels. A missing chunk would read
 as zeros without a word, and a flipped bit as another picture: empty chunks are written, and each
 chunk carries its checksum.
+
+A part is one shard of `image` and of `mask`. Its particles and metadata wait in a file beside its
+manifest until all parts are there. zarr.json of the root comes last: before, there is no store.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
-import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import numcodecs
 import numpy as np
 import zarr
 import zarr.errors
-from zarr.codecs import BloscCodec, Crc32cCodec
+import zarr.storage
 
 from nanostream.errors import StoreError
-from nanostream.formats.codec import check_sample, dump_json
-from nanostream.formats.disk import whole_folder, writing
+from nanostream.formats.codec import dump_json
+from nanostream.formats.sink import Files, Sink, names_of
+from nanostream.formats.zarr_table import COLUMN_TYPES, TABLE_CHUNK, Column, columns_of, compressors, packed, tables
 from nanostream.sample import PARTICLE_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    import re
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from nanostream.formats.provenance import Provenance
+    from nanostream.formats.encoded import Encoded
     from nanostream.sample import Sample
 
-__all__ = ["COLUMN_TYPES", "KIND", "OURS", "columns_of", "write_zarr"]
+__all__ = ["KIND", "NO_CHUNK", "ZarrSink", "documents", "encode"]
 
 KIND = "zarr"
-OURS = re.compile(r"zarr\.json|image|mask|index|particles|meta")
-"""Names of all that an export leaves in its folder."""
 
-COLUMN_TYPES = {
-    name: np.dtype({"label": "int64", "visible_px": "int64", "cut": "bool"}.get(name, "float64"))
-    for name in PARTICLE_COLUMNS
-}
-"""Type of each column of the particle table."""
+NO_CHUNK = 2**64 - 1
+"""Offset and length, in a shard's index, of a chunk that is not there."""
 
 _SHARD_BYTES = 2**26
-"""Pixels of a shard before compression, unless told: a shard is held in memory while it grows."""
+"""Pixels of a shard before compression, unless told."""
 
-_TABLE_CHUNK = 2**14
-
-
-def write_zarr(
-    samples: Iterable[Sample],
-    folder: Path,
-    *,
-    provenance: Provenance,
-    shard_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> None:
-    """Write the samples of one range into a new store, which has its name once it is whole.
-
-    samples: in the order of their indices. shard_size: samples a shard, 64 MiB of pixels unless
-    told; a shard is written by one call, whole. progress: called with 1 after each sample.
-    Raises StoreError if a sample does not belong to the range or if writing fails; nothing stays.
-    """
-    stream = provenance.checked(samples)
-    first = next(stream)
-    check_sample(first)
-    size = shard_size or max(1, _SHARD_BYTES // first.nbytes)
-    size = min(size, provenance.count)
-    with whole_folder(folder) as partial:
-        with writing(folder):
-            store = _Store(partial, first.image.shape, provenance, size)
-        table = _Table()
-        rest = itertools.chain([first], stream)
-        for start in range(0, provenance.count, size):
-            shard = []
-            for sample in itertools.islice(rest, size):
-                check_sample(sample)
-                shard.append(sample)
-                table.add(sample)
-                if progress is not None:
-                    progress(1)
-            with writing(folder):
-                store.put(start, shard)
-        with writing(folder):
-            store.finish(table, np.arange(provenance.start, provenance.stop))
+_ROWS = {"particles": int, "json": int}
+_PICTURES = {"image": "uint8", "mask": "uint16"}
 
 
-def columns_of(particles: dict[str, Any]) -> dict[str, npt.NDArray[Any]] | None:
-    """Columns of the table, or None where they would not give back exactly what came."""
-    if particles.keys() != COLUMN_TYPES.keys():
-        return None
-    try:
-        columns = {name: np.asarray(particles[name], kind) for name, kind in COLUMN_TYPES.items()}
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if len({column.shape for column in columns.values()}) > 1 or columns["label"].ndim != 1:
-        return None
-    same = dump_json({name: column.tolist() for name, column in columns.items()})
-    return columns if same == dump_json(particles) else None
+def encode(sample: Sample) -> dict[str, bytes]:
+    """Chunk of the image, chunk of the mask, columns of the particles, the rest as JSON."""
+    columns = columns_of(sample.meta["particles"])
+    rest = dict(sample.meta)
+    if columns is None:
+        # The table cannot hold these; the sample's own JSON keeps them as they are.
+        columns = {name: np.empty(0, kind) for name, kind in COLUMN_TYPES.items()}
+    else:
+        del rest["particles"]
+    return {
+        "image": packed(np.ascontiguousarray(sample.image)),
+        "mask": packed(np.ascontiguousarray(sample.mask, dtype="<u2")),
+        "particles": b"".join(columns[name].tobytes() for name in COLUMN_TYPES),
+        "json": dump_json(rest),
+    }
 
 
-class _Store:
-    """The growing store."""
+def documents(root: zarr.Group) -> dict[str, bytes]:
+    """Metadata files of a hierarchy in memory, the root's own last."""
+    store = root.store
+    assert isinstance(store, zarr.storage.MemoryStore)
+    found = {name: value.to_bytes() for name, value in store._store_dict.items()}  # noqa: SLF001 has no other way to list
+    return dict(
+        sorted(found.items(), key=lambda pair: (pair[0] in {"zarr.json", ".zattrs", ".zgroup", ".zmetadata"}, pair[0]))
+    )
 
-    def __init__(self, folder: Path, shape: tuple[int, ...], provenance: Provenance, size: int) -> None:
-        self._shape = shape
-        described = provenance.dump(kind=KIND, shard_size=size)
+
+@final
+class ZarrSink(Sink):
+    """A growing store; a part is one shard."""
+
+    kind: ClassVar[str] = KIND
+    ours: ClassVar[re.Pattern[str]] = names_of(r"zarr\.json", "image", "mask", "index", "particles", "meta")
+
+    @staticmethod
+    def default_size(one: Encoded) -> int:
+        """Samples in 64 MiB of pixels."""
+        return max(1, _SHARD_BYTES // (3 * one.shape[0] * one.shape[1]))
+
+    def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
+        ones = list(samples)
+        shapes = {one.shape for one in ones}
+        if len(shapes) > 1:
+            msg = f"expected pictures of one size in a store, got {sorted(shapes)}: export each size on its own"
+            raise StoreError(msg)
+        for name in _PICTURES:
+            with files.open(f"{name}/c/{number}/0/0") as write:
+                for part in _shard([one.fields[name] for one in ones], self.shard_size):
+                    write(part)
+        itemsize = sum(kind.itemsize for kind in COLUMN_TYPES.values())
+        table = {
+            "particles": np.array([len(one.fields["particles"]) // itemsize for one in ones], np.int64),
+            "json": np.array([len(one.fields["json"]) for one in ones], np.int64),
+            "rows": np.frombuffer(b"".join(one.fields["particles"] for one in ones), np.uint8),
+            "text": np.frombuffer(b"".join(one.fields["json"] for one in ones), np.uint8),
+        }
+        waiting = io.BytesIO()
+        np.savez(waiting, allow_pickle=False, **table)
+        self.folder.put(_waiting(number), waiting.getvalue())
+        counts = {name: int(table[name].sum()) for name in ("particles", "json")}
+        return {"shape": list(ones[0].shape), "rows": counts}
+
+    def _close(self, files: Files) -> None:
+        manifests = [self.manifest(number) for number in range(self.parts)]
+        shapes = {tuple(manifest["shape"]) for manifest in manifests}
+        if len(shapes) > 1:
+            msg = f"expected pictures of one size in a store, got {sorted(shapes)}: export each size on its own"
+            raise StoreError(msg)
+        rows = {name: sum(manifest["rows"][name] for manifest in manifests) for name in ("particles", "json")}
+        columns = {f"particles/{name}": Column(f"particles/{name}", kind, files) for name, kind in COLUMN_TYPES.items()}
+        text = Column("meta/json", np.dtype("uint8"), files)
+        counts: dict[str, list[npt.NDArray[np.int64]]] = {"particles": [], "json": []}
+        for number in range(self.parts):
+            table = np.load(io.BytesIO(self.folder.read(_waiting(number))), allow_pickle=False)
+            for name, some in counts.items():
+                some.append(table[name])
+            for one in tables(table["particles"], table["rows"].tobytes()):
+                for name, values in one.items():
+                    columns[f"particles/{name}"].add(values)
+            text.add(table["text"])
+        count = self.provenance.count
+        small = {
+            "index": np.arange(self.provenance.start, self.provenance.stop, dtype=np.int64),
+            "particles/offset": _offset(counts["particles"]),
+            "meta/offset": _offset(counts["json"]),
+        }
+        for name, values in small.items():
+            column = Column(name, values.dtype, files)
+            column.add(values)
+            column.end()
+        for column in (*columns.values(), text):
+            column.end()
+        for name, document in documents(self._metadata(count, next(iter(shapes)), rows)).items():
+            files.put(name, document)
+
+    def _fits(self, number: int, manifest: dict[str, Any], files: dict[str, dict[str, Any]]) -> bool:
+        rows, shape = manifest.get("rows"), manifest.get("shape")
+        counted = isinstance(rows, dict) and {name: type(value) for name, value in rows.items()} == _ROWS
+        return counted and isinstance(shape, list) and files.keys() == {f"{name}/c/{number}/0/0" for name in _PICTURES}
+
+    def _scratch(self, name: str) -> bool:
+        return name.endswith(".npz") or super()._scratch(name)
+
+    def _metadata(self, count: int, shape: tuple[int, ...], rows: dict[str, int]) -> zarr.Group:
+        """The hierarchy without its chunks."""
+        described = self.description()
         described["versions"] |= {"zarr": zarr.__version__}
-        self._root = zarr.create_group(folder, zarr_format=3, attributes={"nanostream": described})
-        count = provenance.count
-        self._image = self._pictures("image", count, size, "uint8", shuffle="noshuffle")
-        self._mask = self._pictures("mask", count, size, "uint16", shuffle="shuffle")
-
-    def put(self, start: int, shard: Sequence[Sample]) -> None:
-        """Write one whole shard, whose first sample stands in row `start`."""
-        for sample in shard:
-            if sample.image.shape != self._shape:
-                msg = (
-                    f"expected pictures of {self._shape} pixels in one store, got "
-                    f"{sample.image.shape} at index {sample.index}: export each size on its own"
-                )
-                raise StoreError(msg)
-        rows = slice(start, start + len(shard))
-        self._image[rows] = np.stack([sample.image for sample in shard])
-        self._mask[rows] = np.stack([sample.mask for sample in shard])
-
-    def finish(self, table: _Table, index: npt.NDArray[np.int64]) -> None:
-        """Write what is known only at the end: tables and the consolidated metadata."""
-        self._column(self._root, "index", index, "sample")
-        particles = self._root.create_group("particles")
-        self._column(particles, "offset", table.particle_offset(), "sample")
-        for name, column in table.particles().items():
-            array = self._column(particles, name, column, "particle")
+        store = zarr.storage.MemoryStore()
+        root = zarr.create_group(store, zarr_format=3, attributes={"nanostream": described})
+        for name, kind in _PICTURES.items():
+            root.create_array(
+                name,
+                shape=(count, *shape),
+                dtype=kind,
+                chunks=(1, *shape),
+                shards=(self.shard_size, *shape),
+                compressors=compressors(np.dtype(kind).itemsize),
+                dimension_names=("sample", "y", "x"),
+            )
+        _column_array(root, "index", count, np.dtype("int64"), "sample")
+        particles, meta = root.create_group("particles"), root.create_group("meta")
+        _column_array(particles, "offset", count + 1, np.dtype("int64"), "sample")
+        for name, kind in COLUMN_TYPES.items():
+            array = _column_array(particles, name, rows["particles"], kind, "particle")
             array.attrs["description"] = PARTICLE_COLUMNS[name]
-        meta = self._root.create_group("meta")
-        self._column(meta, "offset", table.json_offset(), "sample")
-        self._column(meta, "json", table.json(), "byte")
+        _column_array(meta, "offset", count + 1, np.dtype("int64"), "sample")
+        _column_array(meta, "json", rows["json"], np.dtype("uint8"), "byte")
         with warnings.catch_warnings():
             # The specification of Zarr v3 does not have it yet; readers that do not know it
             # find the same metadata array by array.
             warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-            zarr.consolidate_metadata(self._root.store)
-
-    def _pictures(self, name: str, count: int, size: int, kind: str, *, shuffle: str) -> zarr.Array[Any]:
-        return self._root.create_array(
-            name,
-            shape=(count, *self._shape),
-            dtype=kind,
-            chunks=(1, *self._shape),
-            shards=(size, *self._shape),
-            compressors=_compressors(np.dtype(kind).itemsize, shuffle),
-            dimension_names=("sample", "y", "x"),
-            config={"write_empty_chunks": True},
-        )
-
-    def _column(self, group: zarr.Group, name: str, values: npt.NDArray[Any], rows: str) -> zarr.Array[Any]:
-        array = group.create_array(
-            name,
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=(max(1, min(len(values), _TABLE_CHUNK)),),
-            compressors=_compressors(values.dtype.itemsize, "shuffle"),
-            dimension_names=(rows,),
-            config={"write_empty_chunks": True},
-        )
-        if len(values):
-            array[:] = values
-        return array
+            zarr.consolidate_metadata(store)
+        return root
 
 
-class _Table:
-    """Particles and metadata of the samples so far: about 4 kB for a sample of 50 particles."""
-
-    def __init__(self) -> None:
-        self._particles: list[dict[str, npt.NDArray[Any]]] = []
-        self._json: list[bytes] = []
-
-    def add(self, sample: Sample) -> None:
-        columns = columns_of(sample.meta["particles"])
-        rest = dict(sample.meta)
-        if columns is None:
-            # The table cannot hold these; the sample's own JSON keeps them as they are.
-            columns = {name: np.empty(0, kind) for name, kind in COLUMN_TYPES.items()}
-        else:
-            del rest["particles"]
-        self._particles.append(columns)
-        self._json.append(dump_json(rest))
-
-    def particles(self) -> dict[str, npt.NDArray[Any]]:
-        return {name: np.concatenate([columns[name] for columns in self._particles]) for name in COLUMN_TYPES}
-
-    def particle_offset(self) -> npt.NDArray[np.int64]:
-        return _offset([len(columns["label"]) for columns in self._particles])
-
-    def json(self) -> npt.NDArray[np.uint8]:
-        return np.frombuffer(b"".join(self._json), np.uint8)
-
-    def json_offset(self) -> npt.NDArray[np.int64]:
-        return _offset([len(text) for text in self._json])
+def _column_array(group: zarr.Group, name: str, length: int, kind: np.dtype[Any], rows: str) -> zarr.Array[Any]:
+    return group.create_array(
+        name,
+        shape=(length,),
+        dtype=kind,
+        chunks=(max(1, min(length, TABLE_CHUNK)),),
+        compressors=compressors(kind.itemsize),
+        dimension_names=(rows,),
+    )
 
 
-def _offset(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+def _shard(chunks: Sequence[bytes], size: int) -> Iterator[bytes]:
+    """A shard of `size` chunks, of which these are the first: chunks, index, checksum of the index.
+
+    The index is an array of (size, 2) little-endian uint64, offset and length of each chunk: the
+    codec `sharding_indexed` of Zarr v3, section "Binary shard format".
+    """
+    index = np.full((size, 2), NO_CHUNK, "<u8")
+    lengths = np.array([len(chunk) for chunk in chunks], np.uint64)
+    index[: len(chunks), 0] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    index[: len(chunks), 1] = lengths
+    return itertools.chain(chunks, [bytes(numcodecs.CRC32C(location="end").encode(index.tobytes()))])
 
 
-def _compressors(itemsize: int, shuffle: str) -> tuple[BloscCodec, Crc32cCodec]:
-    # On pictures of TiO2 level 1 is as small as level 5 and six times as fast.
-    blosc = BloscCodec(typesize=itemsize, cname="zstd", clevel=1, shuffle=shuffle)  # pyright: ignore[reportArgumentType] text is what it documents
-    return blosc, Crc32cCodec()
+def _waiting(number: int) -> str:
+    return f"manifests/{number:06d}.npz"
+
+
+def _offset(lengths: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)]).astype(np.int64)
