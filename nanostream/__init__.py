@@ -13,7 +13,7 @@
 | lease    | a range of consecutive indices given to one render worker                             |
 | engine   | what turns leases into samples: `local` (this process) or `ray` (actors)              |
 | stream   | samples in index order, from an engine, with a place that can be saved                |
-| sink     | where a stream can be written: WebDataset shards, Zarr                                |
+| sink     | where a stream can be written: WebDataset, Zarr, OME-Zarr, COCO, nnU-Net's folders    |
 
 The parts, in the order in which they build on each other; each imports only from those above it:
 
@@ -25,6 +25,7 @@ The parts, in the order in which they build on each other; each imports only fro
     synth       (recipe, seed, index) -> Sample
     formats/    samples at rest
     stream/     plan (order, ranks, place) and engines; Ray lives here
+    receipt     a sample's receipt, and the sample again
     dataset     StreamingDataset and the datasets that read sinks back
     export      stream -> sinks
     segment/    network, training, prediction, measurement
@@ -49,16 +50,28 @@ if TYPE_CHECKING:
     from nanostream.dataset import StreamingDataset
     from nanostream.recipe import Recipe
     from nanostream.sample import Sample
+    from nanostream.stored import ShardDataset, ZarrDataset
     from nanostream.synth import render
 
-__all__ = ["Recipe", "Sample", "StreamingDataset", "__version__", "errors", "render"]
+__all__ = [
+    "Recipe",
+    "Sample",
+    "ShardDataset",
+    "StreamingDataset",
+    "ZarrDataset",
+    "__version__",
+    "errors",
+    "render",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Recipe": "nanostream.recipe",
     "Sample": "nanostream.sample",
+    "ShardDataset": "nanostream.stored",
     "StreamingDataset": "nanostream.dataset",
+    "ZarrDataset": "nanostream.stored",
     "render": "nanostream.synth",
 }
 

@@ -22,7 +22,9 @@ COMMANDS = {
     "preview": "nanostream.cli.preview:Preview",
     "import-published": "nanostream.cli.import_published:ImportPublished",
     "export": "nanostream.cli.export:Export",
+    "verify": "nanostream.cli.verify:Verify",
     "train": "nanostream.cli.train:Train",
+    "replay": "nanostream.cli.replay:Replay",
     "bench": "nanostream.cli.bench:Bench",
 }
 """Where each command's dataclass stands; only the one that runs is imported."""
