@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import ray
@@ -16,28 +14,12 @@ from nanostream.dataset import StreamingDataset
 from nanostream.errors import ForkError
 from nanostream.testing import FakeRecipe, assert_each_once, assert_in_order
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("own_ray"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+]
 FAKE = "nanostream.testing:FakeSynth"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_ray() -> Iterator[None]:
-    """A Ray that only these tests use, with more CPUs on paper than there are."""
-    folder = tempfile.mkdtemp(prefix="ns-test-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200 << 20,
-        _temp_dir=folder,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def stream(**settings: Any) -> StreamingDataset:

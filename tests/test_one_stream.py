@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import shutil
 import signal
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,23 +34,6 @@ COUNT, BATCH, SEED = 24, 4, 3
 def recipe() -> Recipe:
     """The preset, in pictures small enough to render them many times over."""
     return Recipe.preset("tio2-sem").replaced("picture.height=96", "picture.width=128")
-
-
-@pytest.fixture(scope="module")
-def own_ray() -> Iterator[None]:
-    """A Ray that only these tests use."""
-    folder = tempfile.mkdtemp(prefix="ns-test-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200 << 20,
-        _temp_dir=folder,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def digest(batches: Iterable[dict[str, Any]]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import shutil
-import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,26 +19,13 @@ from nanostream.testing import FakeRecipe, FakeSynth, assert_in_order
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("own_ray"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+]
 RECIPE = FakeRecipe()
 FAKE = "nanostream.testing:FakeSynth"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_ray() -> Iterator[None]:
-    """A Ray that only these tests use, with more CPUs on paper than there are."""
-    folder = tempfile.mkdtemp(prefix="ns-test-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200 << 20,
-        _temp_dir=folder,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_order(size: int = 4) -> Iterator[range]:

@@ -6,11 +6,9 @@ import functools
 import itertools
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -26,26 +24,10 @@ from nanostream.testing import FakeRecipe, FakeSynth
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.slow
+RAY_CPUS = 8
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_ray")]
 RECIPE = FakeRecipe()
 FAKE = "nanostream.testing:FakeSynth"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_ray() -> Iterator[None]:
-    """A Ray that only these tests use, with more CPUs on paper than there are."""
-    folder = tempfile.mkdtemp(prefix="ns-test-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=8,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200 << 20,
-        _temp_dir=folder,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_order(size: int = 4) -> Iterator[range]:
