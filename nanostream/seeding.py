@@ -28,7 +28,6 @@ class Purpose(enum.IntEnum):
 
     SCENE = 1
     TEXTURE = 2
-    GROUND = 3
     RAYS = 4
     DETECTOR = 5
     TRAINING = 6

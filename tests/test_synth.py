@@ -85,7 +85,7 @@ def test_random_numbers_are_a_function_of_seed_index_and_purpose(seed: int, inde
     for other in (
         generator(seed ^ 1, index, purpose),
         generator(seed, index ^ 1, purpose),
-        generator(seed, index, Purpose(purpose % len(Purpose) + 1)),
+        generator(seed, index, next(other for other in Purpose if other != purpose)),
     ):
         assert not set(other.random(4)) & set(numbers)
 
