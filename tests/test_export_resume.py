@@ -108,6 +108,16 @@ def test_lost_files_are_written_again(tmp_path: pathlib.Path, undisturbed: dict[
     assert contents(out) == undisturbed["webdataset"]
 
 
+@pytest.mark.parametrize("form", ["webdataset", "zarr"])
+def test_kill_before_the_first_file_is_whole(tmp_path: pathlib.Path, undisturbed: dict[str, Any], form: str) -> None:
+    """A folder that holds nothing but the unfinished first file of an export is as good as new."""
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / "nanostream.json.partial").write_text('{"rec')
+    exported(form, out)
+    assert contents(out) == undisturbed[form]
+
+
 def _child(form: str, out: pathlib.Path) -> None:
     exported(form, out, synth=functools.partial(FakeSynth, seconds=0.004))
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from nanostream.errors import StoreError
-from nanostream.formats.disk import remove_tree, writing
+from nanostream.formats.disk import PARTIAL, remove_tree, writing
 from nanostream.formats.folder import LocalFolder
 from nanostream.formats.sink import DESCRIPTION, read_json
 from nanostream.formats.sinks import open_sink
@@ -61,6 +61,10 @@ def differing(begun: Sink, provenance: Provenance, shard_size: int | str | None)
 def check_new(folder: Folder, *, overwrite: bool) -> None:
     """Raise StoreError unless the folder is new, empty, or may be replaced."""
     file = isinstance(folder, LocalFolder) and folder.path.is_file()
+    unbegun = DESCRIPTION + PARTIAL
+    if isinstance(folder, LocalFolder) and not file and set(folder.sizes()) == {unbegun}:
+        # An export that was killed while it wrote its very first file.
+        (folder.path / unbegun).unlink()
     if not file and not folder.sizes():
         return
     if not overwrite:

@@ -16,6 +16,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, final
 
 from nanostream.errors import StoreError
+from nanostream.formats.disk import PARTIAL
 from nanostream.formats.provenance import versions
 from nanostream.formats.sink import DESCRIPTION, Files, read_json, sealed
 from nanostream.formats.webdataset import write_tar
@@ -71,7 +72,10 @@ class Window:
         self._next_slot = 0
         if folder.size(DESCRIPTION) is not None:
             self._go_on()
-        elif folder.sizes().keys() - {name for slot in range(slots) for name in (_tar(slot), _sidecar(slot))}:
+        elif folder.sizes().keys() - {
+            DESCRIPTION + PARTIAL,
+            *(name for slot in range(slots) for name in (_tar(slot), _sidecar(slot))),
+        }:
             msg = f"expected a new folder or a ring of nanostream's, but {folder} holds other things: choose another"
             raise StoreError(msg)
 
