@@ -1,12 +1,15 @@
 """How near one sample comes to the time that its rays need, and what its rays buy.
 
-    python benchmarks/render.py            # all of it, a few minutes on two quiet cores
+    python benchmarks/render.py            # all but the last, ten minutes on two quiet cores
     python benchmarks/render.py rays error # parts of it
 
 rays: a whole sample against its camera and occlusion rays traced alone, one thread.
 error: Monte Carlo error before the detector's noise, after its blur, against that noise, by grey level.
 workers: samples a second of one and of two processes of one thread each.
+together: samples a second of one process with several samples in flight.
 first: seconds to the first sample, and kernels compiled after it.
+published: the published settings in Mitsuba's general integrators against this one, in the same scenes.
+resident: memory of one worker over 20,000 samples; a quarter of an hour.
 Each figure is a median over samples; ratios are within one run.
 """
 
@@ -20,23 +23,14 @@ import time
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
+import psutil
+from render_error import error
+from render_published import published
+from render_scene import PICTURE, RECIPE, SIZE, ensemble_of, surfaces_of
 
-from nanostream.recipe import Recipe
-from nanostream.render import backend
-from nanostream.scene.config import SceneConfig
-from nanostream.scene.ensemble import build_ensemble
-from nanostream.seeding import Purpose, generator
 from nanostream.synth import Synth
-from nanostream.texture.distribution import DistributionTexture
 
 SAMPLES = 60
-ERROR_SAMPLES = 6
-REFERENCE_SPP = 4096
-RECIPE = Recipe.preset("tio2-sem")
-PICTURE = RECIPE.picture
-SIZE = {"height": PICTURE.height, "width": PICTURE.width, "pixel_nm": PICTURE.pixel_nm}
-EXTENT = {"height_nm": PICTURE.height * PICTURE.pixel_nm, "width_nm": PICTURE.width * PICTURE.pixel_nm}
 
 
 def milliseconds(work: Any) -> float:
@@ -48,19 +42,6 @@ def milliseconds(work: Any) -> float:
     work()
     dr.sync_thread()
     return 1e3 * (time.perf_counter() - begun)
-
-
-def ensemble_of(index: int) -> Any:
-    """The sample's particles."""
-    assert isinstance(RECIPE.scene, SceneConfig)
-    return build_ensemble(RECIPE.scene, **EXTENT, pixel_nm=PICTURE.pixel_nm, rng=generator(0, index, Purpose.SCENE))
-
-
-def surfaces_of(ensemble: Any, index: int) -> Any:
-    """Its surfaces, with every particle on the ground."""
-    lift = np.zeros(len(ensemble))
-    assert isinstance(RECIPE.texture, DistributionTexture)
-    return RECIPE.texture.draw(generator(0, index, Purpose.TEXTURE), lift=lift, **SIZE)
 
 
 def rays() -> None:
@@ -82,88 +63,66 @@ def rays() -> None:
     )
 
 
+class Recorder:
+    """A scene that remembers the rays that are traced against it."""
+
+    def __init__(self, scene: Any) -> None:
+        self.scene = scene
+        self.rays: list[tuple[str, Any, dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        import drjit as dr
+
+        def traced(ray: Any, **options: Any) -> Any:
+            if not dr.flag(dr.JitFlag.SymbolicScope):
+                self.rays.append((name, ray, {key: value for key, value in options.items() if key != "active"}))
+            return getattr(self.scene, name)(ray, **options)
+
+        return traced
+
+
 def rays_of(index: int) -> tuple[Any, int]:
-    """What traces the rays of a sample from memory and does nothing else, and how many there are."""
+    """What traces the very rays of a sample from memory and does nothing else, and how many there are."""
     import drjit as dr
     import mitsuba as mi
 
-    from nanostream.render.geometry import Geometry
-    from nanostream.render.outline import trace_outline
-
-    ensemble, geometry, rng = ensemble_of(index), Geometry(), np.random.default_rng(index)
-    geometry.load(ensemble, **EXTENT)
-    outline = trace_outline(geometry, **SIZE)
-    top, down = dr.opaque(mi.Float, geometry.top_nm + 1), mi.Vector3f(0, 0, -1)
-
-    def points(pixels: Any) -> tuple[Any, Any]:
-        column, row = (
-            pixels % PICTURE.width + rng.random(len(pixels)),
-            pixels // PICTURE.width + rng.random(len(pixels)),
-        )
-        return mi.Float(column * PICTURE.pixel_nm), mi.Float(row * PICTURE.pixel_nm)
-
-    def lobe(count: int) -> Any:
-        return mi.warp.square_to_cosine_hemisphere(mi.Point2f(mi.Float(rng.random(count)), mi.Float(rng.random(count))))
-
-    near = np.asarray(scipy.ndimage.binary_dilation(outline.owner > 0, np.ones((3, 3), bool)), bool).ravel()
-    seen = mi.Point3f(*points(np.repeat(np.flatnonzero(near), RECIPE.camera.particle_samples)), top)
-    hit = geometry.scene.ray_intersect_preliminary(mi.Ray3f(seen, down), coherent=True)
-    frame = mi.Frame3f(geometry.surface(hit)[1])
-    start = mi.Point3f(seen.x, seen.y, top - hit.t + 0.05)
-    ground = mi.Point3f(*points(np.repeat(np.flatnonzero(~near), RECIPE.camera.ground_samples)), 0.05)
-    # The ids' rays: down through every pixel, and into and out of each particle that it meets.
-    layers = 2 * round(float(outline.own_px.sum() / max(1, (outline.owner > 0).sum())))
-    through = np.concatenate([np.arange(near.size), np.repeat(np.flatnonzero(outline.owner), layers)])
-    camera = [seen, mi.Point3f(*points(through), top)]
-    occlusion = [(start, frame.to_world(lobe(dr.width(seen)))), (ground, lobe(dr.width(ground)))]
-    dr.eval(camera, occlusion)
-
-    def trace() -> None:
-        for origin in camera:
-            dr.eval(geometry.scene.ray_intersect_preliminary(mi.Ray3f(origin, down), coherent=True).t)
-        for origin, out in occlusion:
-            dr.eval(geometry.scene.ray_test(mi.Ray3f(origin, out)))
-
-    return trace, sum(dr.width(o) for o in camera) + sum(dr.width(o) for o, _ in occlusion)
-
-
-def error() -> None:
-    """Monte Carlo error by grey level against the detector's noise."""
-    backend.start()
-    from nanostream.render.camera import Camera
     from nanostream.render.particles import ParticleRenderer
 
-    detector = RECIPE.detector
-    blur, gain, gamma = detector.blur_px.mean, detector.gain.mean, detector.gamma.mean
-    edges = np.array([0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0])
-    cameras = {
-        f"{particle}/{ground}": Camera(particle_samples=particle, ground_samples=ground)
-        for particle, ground in ((4, 1), (4, 2), (8, 2), (8, 4), (16, 4), (32, 8))
-    }
+    class Recorded(ParticleRenderer):
+        def record(self) -> Recorder:
+            self._geometry.scene = recorder = Recorder(self._geometry.scene)
+            return recorder
 
-    def signal(camera: Camera, outline_of: Any, table: Any, seed: int) -> np.ndarray:
-        renderer = ParticleRenderer(camera, **SIZE)
-        radiance = renderer.radiance(renderer.outline(outline_of), table, seed=seed)
-        return (scipy.ndimage.gaussian_filter(radiance, blur) * gain) ** gamma
+    ensemble, renderer = ensemble_of(index), Recorded(RECIPE.camera, **SIZE)
+    recorder = renderer.record()
+    renderer.load(ensemble)
+    renderer.shade(surfaces_of(ensemble, index), seed=index)
+    outline, _ = renderer.picture()
+    # Rays through the pile are traced in a loop: into and out of each particle that lies behind the first.
+    behind = 4 * int((outline.own_px - outline.visible_px).sum())
+    rays = list(recorder.rays)
+    if behind:
+        pixel = np.resize(np.flatnonzero(outline.owner), behind)
+        row, column = np.divmod(pixel, PICTURE.width) + np.array(0.5)
+        start = mi.Point3f(mi.Float(column * PICTURE.pixel_nm), mi.Float(row * PICTURE.pixel_nm), 1e4)
+        rays.append(("ray_intersect_preliminary", mi.Ray3f(start, mi.Vector3f(0, 0, -1)), {"coherent": True}))
+    dr.eval([(ray.o, ray.d) for _, ray, _ in rays])
 
-    squares: dict[str, list[list[float]]] = {name: [[] for _ in edges[1:]] for name in cameras}
-    reference = Camera(particle_samples=REFERENCE_SPP, ground_samples=REFERENCE_SPP // 4)
-    for index in range(ERROR_SAMPLES):
-        ensemble = ensemble_of(index)
-        table = surfaces_of(ensemble, index)
-        truth = signal(reference, ensemble, table, seed=10**6 + index)
-        level = np.digitize(truth, edges) - 1
-        for name, camera in cameras.items():
-            off = (signal(camera, ensemble, table, seed=index) - truth) ** 2
-            for k, values in enumerate(squares[name]):
-                values.extend(off[level == k].tolist())
-    middle = (edges[1:] + edges[:-1]) / 2
-    noise = np.sqrt(detector.shot_noise.mean * middle + detector.read_noise.mean**2)
-    print("error    samples a pixel, particle/ground: RMSE over the detector's noise at grey level")
-    print("         " + " ".join(f"{m:7.2f}" for m in middle))
-    for name, levels in squares.items():
-        shares = [np.sqrt(np.mean(v)) / n if v else np.nan for v, n in zip(levels, noise, strict=True)]
-        print(f"  {name:>6} " + " ".join(f"{share:7.2f}" for share in shares))
+    def trace() -> None:
+        for name, ray, options in rays:
+            found = getattr(recorder.scene, name)(ray, **options)
+            dr.eval(found if name == "ray_test" else found.t)
+
+    return trace, sum(dr.width(ray) for _, ray, _ in rays)
+
+
+def together() -> None:
+    """One process with several samples in flight."""
+    synth = Synth(RECIPE)
+    list(synth.render_many(seed=0, indices=range(8)))
+    for count in (1, 4, 8):
+        taken = milliseconds(lambda count=count: list(synth.render_many(seed=0, indices=range(64), together=count)))
+        print(f"together {count} in flight: {64e3 / taken:.1f} samples/s")
 
 
 def _render_many(queue: Any, start: Any, offset: int, count: int) -> None:
@@ -228,8 +187,29 @@ def first() -> None:
     )
 
 
-PARTS = {"rays": rays, "error": error, "workers": workers, "first": first}
+def resident() -> None:
+    """Memory of one worker over 20,000 samples."""
+    synth, process, sizes = Synth(RECIPE), psutil.Process(), []
+    for index in range(20_001):
+        synth.render(seed=1, index=index)
+        if index in {500, 5_000, 10_000, 15_000, 20_000}:
+            sizes.append(process.memory_info().rss)
+            share = sizes[-1] / sizes[0]
+            print(
+                f"resident {sizes[-1] / 2**20:.0f} MiB after {index} samples, {share:.3f} of that after 500", flush=True
+            )
+
+
+PARTS = {
+    "rays": rays,
+    "error": error,
+    "workers": workers,
+    "together": together,
+    "first": first,
+    "published": published,
+    "resident": resident,
+}
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PARTS:
+    for name in sys.argv[1:] or list(PARTS)[:-1]:
         PARTS[name]()

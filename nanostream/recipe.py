@@ -23,10 +23,12 @@ from nanostream.scene.config import SceneConfig
 from nanostream.scene.published import PublishedSceneConfig
 from nanostream.texture.distribution import DistributionTexture
 from nanostream.texture.generator import GeneratorTexture
+from nanostream.texture.learned import LearnedTexture
+from nanostream.texture.learned_file import SHIPPED, texture_path
 
 __all__ = ["PIXELS_VERSION", "Picture", "Recipe", "preset_names"]
 
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 """Raised by every change of nanostream that changes a pixel of any recipe."""
 
 _FILE_FIELDS = {"file", "files", "folder"}
@@ -60,20 +62,23 @@ class Recipe(pydantic.BaseModel):
     """Size of the picture."""
     scene: Annotated[SceneConfig | PublishedSceneConfig, pydantic.Discriminator("kind")]
     """The particles: shapes, sizes, places."""
-    texture: Annotated[DistributionTexture | GeneratorTexture, pydantic.Discriminator("kind")]
+    texture: Annotated[DistributionTexture | GeneratorTexture | LearnedTexture, pydantic.Discriminator("kind")]
     """How their surfaces look."""
     camera: Camera = Camera()
     """Samples a pixel."""
     detector: Detector = Detector()
-    """Blur, gain and noise."""
+    """Blur, gain and noise; a learned texture brings its own."""
 
     @pydantic.model_validator(mode="after")
     def _fitting(self) -> Self:
         if (self.scene.kind == "published") != (self.texture.kind == "generator"):
             msg = (
-                "expected a published scene with a generator's texture, or a particle scene with a distribution, "
+                "expected a published scene with a generator's texture, or a particle scene with another, "
                 f"got scene {self.scene.kind!r} with texture {self.texture.kind!r}"
             )
+            raise ValueError(msg)
+        if self.texture.kind == "learned" and self.detector != Detector():
+            msg = "expected no detector beside a learned texture, which brings its own: hold values by texture.fixed"
             raise ValueError(msg)
         return self
 
@@ -175,6 +180,7 @@ def _contents(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_contents(item) for item in value]
     if isinstance(value, pathlib.Path):
+        value = texture_path(value)
         if value.is_dir():
             return {file.name: _contents(file) for file in sorted(value.iterdir()) if file.is_file()}
         try:
@@ -190,7 +196,7 @@ def _absolute(value: Any, folder: pathlib.Path, *, is_path: bool = False) -> Any
         return {key: _absolute(item, folder, is_path=key in _FILE_FIELDS) for key, item in value.items()}
     if isinstance(value, list):
         return [_absolute(item, folder, is_path=is_path) for item in value]
-    return str(folder / value) if is_path and isinstance(value, str) else value
+    return str(folder / value) if is_path and isinstance(value, str) and not value.startswith(SHIPPED) else value
 
 
 def _assign(values: Any, path: str, text: str) -> None:

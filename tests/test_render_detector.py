@@ -23,6 +23,28 @@ def test_noise_grows_with_the_signal(level: float) -> None:
     assert image.std() / 255 == pytest.approx(np.sqrt(1e-3 * level + 1e-4), rel=0.02)
 
 
+def test_noise_that_is_there_counts_towards_the_detectors() -> None:
+    """A picture that comes with noise and an estimate of it leaves with the detector's noise, and no more.
+
+    Two independent halves of a flat picture stand for a rendered one, behind blur, gain and gamma.
+    """
+    detector = Detector(
+        blur_px=constant(0.8),
+        gain=constant(0.5),
+        gamma=constant(0.8),
+        shot_noise=constant(5e-4),
+        read_noise=constant(0.004),
+    )
+    rng = np.random.default_rng(1)
+    first, second = 0.8 + 0.08 * rng.standard_normal((2, 400, 400), np.float32)
+    clean = detector.expose(np.full((400, 400), 0.8, np.float32), np.random.default_rng(2))
+    noisy = detector.expose((first + second) / 2, np.random.default_rng(2))
+    counted = detector.expose((first + second) / 2, np.random.default_rng(2), error=(first - second) / 2)
+    assert noisy.std() > 1.15 * clean.std()
+    assert counted.std() == pytest.approx(clean.std(), rel=0.02)
+    assert counted.mean() == pytest.approx(clean.mean(), rel=0.005)
+
+
 def test_line_noise_is_shared_by_a_row() -> None:
     """Line noise moves whole rows and leaves no differences within them."""
     image = Detector(line_noise=constant(0.1)).expose(np.full((64, 64), 0.5, np.float32), np.random.default_rng(0))

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nanostream.errors import RecipeError
+from nanostream.scene import ensemble
 from nanostream.scene.config import SceneConfig
 from nanostream.scene.ensemble import build_ensemble
 
@@ -92,16 +93,21 @@ def test_arrays_fit_together(seed: int, name: str) -> None:
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(CONFIGS)))
 def test_nothing_is_below_the_ground(seed: int, name: str) -> None:
-    """No vertex is deeper under the ground than 2 % of its particle's diameter."""
+    """No vertex is deeper under the ground than 4 % of its particle's diameter."""
     e = build(name, seed)
-    assert (e.vertices[:, 2] >= -0.02 * e.diameter_nm[e.vertex_particle]).all()
+    assert (e.vertices[:, 2] >= -0.04 * e.diameter_nm[e.vertex_particle]).all()
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_particles_are_closed_with_their_volume(name: str) -> None:
-    """Every particle is watertight, faces outward, and has its stated diameter within 2 %."""
+    """Every particle is watertight and faces outward; those in the picture have their diameters within 4 %.
+
+    What is missing is missing from their coarse undersides.
+    """
     e = build(name, 5)
-    assert len(e) > 3
+    boxes = e.boxes_nm()
+    inside = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < [1.25 * EDGE_NM, EDGE_NM]).all(axis=1)
+    assert inside.sum() > 3
     for number in range(len(e)):
         mesh = solid_of(e, number)
         assert mesh.is_watertight
@@ -110,8 +116,26 @@ def test_particles_are_closed_with_their_volume(name: str) -> None:
         if name == "wires":
             # The middle line is as long as the tube without its ends, which make one ball.
             assert volume > 0
-        else:
-            assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(e.diameter_nm[number], rel=0.02)
+        elif inside[number]:
+            assert (6 * volume / np.pi) ** (1 / 3) == pytest.approx(e.diameter_nm[number], rel=0.04)
+
+
+@pytest.mark.parametrize("name", ["grains", "spheres"])
+def test_coarse_undersides_cannot_be_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From above, the upper faces of every particle in the picture are those of the mesh with a fine underside."""
+    coarse = build(name, 5)
+    monkeypatch.setattr(ensemble, "coarsen", lambda parts, upward: np.arange(upward.shape[1]) + 0 * upward.astype(int))
+    fine = build(name, 5)
+    assert len(coarse.faces) < 0.9 * len(fine.faces)
+    assert (coarse.vertices == fine.vertices).all()
+    boxes = fine.boxes_nm()
+    inside = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < [1.25 * EDGE_NM, EDGE_NM]).all(axis=1)
+    for number in np.flatnonzero(inside):
+        up_coarse, up_fine = (
+            {tuple(face) for face in e.faces[e.particle == number].tolist() if e.normals[face, 2].max() > 0}
+            for e in (coarse, fine)
+        )
+        assert up_coarse == up_fine
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
@@ -122,7 +146,8 @@ def test_normals_point_outward(name: str) -> None:
     flat = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     agree = np.einsum("fkc,fc->fk", e.normals[e.faces], flat)
-    assert np.mean(agree > 0) > 0.999
+    # Ends beyond the picture are drawn out to a point.
+    assert np.mean(agree > 0) > 0.995
     assert agree.mean() > 0.93
 
 

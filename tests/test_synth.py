@@ -90,6 +90,77 @@ def test_random_numbers_are_a_function_of_seed_index_and_purpose(seed: int, inde
         assert not set(other.random(4)) & set(numbers)
 
 
+@pytest.mark.parametrize("name", ["tio2-sem", "agnw-sem"])
+def test_samples_in_flight_together_are_those_of_one_at_a_time(name: str) -> None:
+    """`render_many` gives the bytes of `render`, in the order asked for, whatever number is in flight."""
+    recipe = Recipe.preset(name).replaced("picture.height=96", "picture.width=128")
+    synth, indices = Synth(recipe), [7, 0, 3, 3, 12, 5, 1]
+    alone = [synth.render(seed=2, index=index) for index in indices]
+    for together in (1, 3, 8):
+        many = list(Synth(recipe).render_many(seed=2, indices=indices, together=together))
+        assert [sample.index for sample in many] == indices
+        for one, other in zip(alone, many, strict=True):
+            assert one.image.tobytes() == other.image.tobytes()
+            assert one.mask.tobytes() == other.mask.tobytes()
+            assert one.meta == other.meta
+
+
+THREADS = """
+import hashlib, sys
+from nanostream.recipe import Recipe
+from nanostream.synth import Synth
+synth = Synth(Recipe.preset("tio2-sem").replaced("picture.height=128"))
+import drjit as dr
+dr.set_thread_count(int(sys.argv[1]))
+digest = hashlib.sha256()
+for index in range(4):
+    sample = synth.render(seed=5, index=index)
+    digest.update(sample.image.tobytes() + sample.mask.tobytes() + repr(sample.meta).encode())
+print(digest.hexdigest())
+"""
+
+
+def test_bytes_are_the_same_in_any_process_with_any_number_of_threads() -> None:
+    """Two processes with one thread and one with three give the same images, masks and metadata."""
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", THREADS, threads], capture_output=True, text=True, check=True, timeout=120
+        ).stdout
+        for threads in ("1", "1", "3")
+    ]
+    assert len(set(digests)) == 1
+    assert len(digests[0]) == 65
+
+
+def test_total_noise_is_the_detectors_at_every_grey_level() -> None:
+    """Against a converged picture, a sample is as noisy as the detector alone is, within a tenth at every level.
+
+    What the few samples a pixel leave counts towards the detector's noise; without that it would be more.
+    """
+    quiet = ("shot_noise", "read_noise", "line_noise")
+    fixed = ("blur_px", "gain", "gamma", *quiet)
+    held = {name: getattr(Recipe.preset("tio2-sem").detector, name).mean for name in fixed} | {"line_noise": 0.0}
+    settings = [f'detector.{name}={{"mean": {value}, "low": 0}}' for name, value in held.items()]
+    recipe = Recipe.preset("tio2-sem").replaced(*settings, "picture.height=128", "picture.width=128")
+    many = [f"camera.{name}_samples={count}" for name, count in (("particle", 512), ("edge", 1024), ("ground", 128))]
+    silent = [f'detector.{name}={{"mean": 0, "low": 0}}' for name in quiet]
+    truth, sample = Synth(recipe.replaced(*many, *silent)), Synth(recipe)
+    few = Synth(recipe.replaced("camera.particle_samples=8", "camera.edge_samples=16", "camera.ground_samples=2"))
+    detector = recipe.detector
+    levels = np.array([0.0, 0.1, 0.25, 0.45, 0.7, 0.9])
+    for synth in (sample, few):
+        off: list[list[float]] = [[] for _ in levels[1:]]
+        for index in range(12):
+            clean = truth.render(seed=1, index=index).image / 255
+            noise = synth.render(seed=1, index=index).image / 255 - clean
+            sd = np.sqrt(detector.shot_noise.mean * clean + detector.read_noise.mean**2 + 2 / 12 / 255**2)
+            for k, inside in enumerate(off):
+                inside.extend((noise / sd)[(clean > levels[k]) & (clean < levels[k + 1])].tolist())
+        for inside in off:
+            assert len(inside) > 500
+            assert np.sqrt(np.mean(np.square(inside))) == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow() -> None:
     """The resident size after 1,000 samples is within 5 % of that after 100."""

@@ -8,11 +8,16 @@ __all__ = ["Camera"]
 
 
 class Camera(pydantic.BaseModel):
-    """Samples a pixel of a box film; the view is from straight above, without perspective."""
+    """Samples a pixel of a box film; the view is from straight above, without perspective.
+
+    Numbers are even: the difference between two halves tells how far off the mean is.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    particle_samples: int = pydantic.Field(default=16, ge=1, le=65536)
-    """Camera and occlusion rays a pixel on particles and next to them."""
-    ground_samples: int = pydantic.Field(default=4, ge=1, le=65536)
-    """Camera and occlusion rays a pixel elsewhere; the ground's light varies slowly."""
+    particle_samples: int = pydantic.Field(default=16, ge=2, le=65536, multiple_of=2)
+    """Camera and occlusion rays a pixel on particles."""
+    edge_samples: int = pydantic.Field(default=32, ge=2, le=65536, multiple_of=2)
+    """Camera and occlusion rays a pixel where a neighbouring pixel shows something else."""
+    ground_samples: int = pydantic.Field(default=2, ge=2, le=65536, multiple_of=2)
+    """Occlusion rays a pixel elsewhere; the ground's light varies slowly."""

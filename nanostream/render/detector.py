@@ -5,18 +5,22 @@ Full scale is 1. Noise is added before the gain's offset is, as electrons are co
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
-import scipy.ndimage
 
+from nanostream.texture.blur import blur, box
 from nanostream.texture.spread import Spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Detector"]
+__all__ = ["Detector", "Exposure"]
+
+_NEIGHBOURS = 2
+"""Reach in pixels of the square over which the variance of the rendered light is averaged."""
 
 
 class Detector(pydantic.BaseModel):
@@ -39,18 +43,57 @@ class Detector(pydantic.BaseModel):
     line_noise: Spread = Spread(mean=0.0, low=0.0)
     """Standard deviation of a scan line's brightness relative to the others."""
 
-    def expose(self, radiance: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """(H, W) float32 radiance to (H, W) uint8."""
-        height, width = radiance.shape
-        draws = {name: getattr(self, name).one(rng) for name in type(self).model_fields}
-        signal = radiance
-        if draws["blur_px"] > 0:
-            signal = scipy.ndimage.gaussian_filter(signal, draws["blur_px"], mode="nearest", truncate=3)
-        signal = np.maximum(signal * np.float32(draws["gain"]), 0)
-        if draws["gamma"] != 1:
-            signal = signal ** np.float32(draws["gamma"])
-        sd = np.sqrt(np.float32(draws["shot_noise"]) * signal + np.float32(draws["read_noise"] ** 2))
-        lines = 1 + np.float32(draws["line_noise"]) * rng.standard_normal((height, 1), np.float32)
-        noisy = signal * lines + sd * rng.standard_normal((height, width), np.float32)
-        levels = np.rint((noisy + np.float32(draws["offset"])) * 255)
+    def draw(self, rng: np.random.Generator) -> Exposure:
+        """One picture's settings."""
+        return Exposure(**{name: getattr(self, name).one(rng) for name in type(self).model_fields})
+
+    def expose(
+        self,
+        radiance: npt.NDArray[np.float32],
+        rng: np.random.Generator,
+        *,
+        error: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """(H, W) float32 radiance to (H, W) uint8, with settings of its own; `error` as `Exposure.expose` has it."""
+        return self.draw(rng).expose(radiance, rng, error=error)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """One picture's settings, as `Detector` has their distributions."""
+
+    blur_px: float
+    gain: float
+    gamma: float
+    offset: float
+    shot_noise: float
+    read_noise: float
+    line_noise: float
+
+    def expose(
+        self,
+        radiance: npt.NDArray[np.float32],
+        rng: np.random.Generator,
+        *,
+        error: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """(H, W) float32 radiance to (H, W) uint8; `gan.exposure` has the same in torch.
+
+        error: (H, W) float32, as `particles.Light` has it. The noise that is in the radiance already counts towards
+        the detector's, which adds only the rest.
+        """
+        signal = np.maximum(blur(radiance, self.blur_px) * np.float32(self.gain), 0)
+        slope = np.float32(self.gain)
+        if self.gamma != 1:
+            bent = signal ** np.float32(self.gamma)
+            slope = slope * np.float32(self.gamma) * bent / np.maximum(signal, np.float32(1e-6))
+            signal = bent
+        variance = np.float32(self.shot_noise) * signal + np.float32(self.read_noise**2)
+        if error is not None:
+            # One difference a pixel is a rough estimate: its neighbours' make it a better one.
+            there = box(np.square(blur(error, self.blur_px) * slope), _NEIGHBOURS)
+            variance = np.maximum(variance - there, 0)
+        lines = 1 + np.float32(self.line_noise) * rng.standard_normal((len(radiance), 1), np.float32)
+        noisy = signal * lines + np.sqrt(variance) * rng.standard_normal(radiance.shape, np.float32)
+        levels = np.rint((noisy + np.float32(self.offset)) * 255)
         return np.clip(levels, 0, 255).astype(np.uint8)

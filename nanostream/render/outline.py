@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nanostream.render.geometry import Geometry
 
-__all__ = ["Outline", "trace_outline"]
+__all__ = ["Outline", "OutlineTrace", "trace_outline"]
 
 _STEP_NM = 0.05
 """A ray goes on this far behind a surface: over the rounding of a float at 10 micrometres, under any real gap."""
@@ -39,17 +39,52 @@ class Outline:
 
 def trace_outline(geometry: Geometry, *, height: int, width: int, pixel_nm: float) -> Outline:
     """Trace the pixel centres through all layers of the pile."""
-    centres = _Centres(geometry, width=width, pixel_nm=pixel_nm)
-    pixels = np.arange(height * width, dtype=np.uint32)
-    first, below = centres.below(upload(pixels), dr.opaque(mi.Float, geometry.top_nm + 1), active=True)
-    dr.eval(first, below)
-    owner = np.array(first).astype(np.int32)
-    shown = np.flatnonzero(owner)
-    return Outline(
-        owner=owner.reshape(height, width),
-        visible_px=np.bincount(owner, minlength=geometry.count + 1)[1:],
-        own_px=_own_px(centres, pixels[shown], owner[shown], np.array(below)[shown]),
-    )
+    tracing = OutlineTrace(geometry, height=height, width=width, pixel_nm=pixel_nm)
+    tracing.owner()
+    return tracing.outline()
+
+
+class OutlineTrace:
+    """The same in steps, each queued on the device and read by the next, for whoever has other work meanwhile."""
+
+    def __init__(self, geometry: Geometry, *, height: int, width: int, pixel_nm: float) -> None:
+        """Queue the first hits of the ensemble that is loaded."""
+        self._shape = (height, width)
+        self._centres = _Centres(geometry, width=width, pixel_nm=pixel_nm)
+        self._layers = _layers(geometry.boxes_nm / pixel_nm, height, width).ravel()
+        self._near = np.flatnonzero(self._layers).astype(np.uint32)
+        if len(self._near):
+            start = dr.opaque(mi.Float, geometry.top_nm + 1)
+            self._first = self._centres.below(upload(self._near), start, active=True)
+            dr.eval(self._first)
+
+    def owner(self) -> npt.NDArray[np.int32]:
+        """Which particle each pixel shows, as `Outline` has it; queues what lies behind."""
+        owner, z = np.zeros(self._layers.size, np.int32), np.zeros(self._layers.size, np.float32)
+        if len(self._near):
+            owner[self._near], z[self._near] = (np.array(column) for column in self._first)
+        piled = np.flatnonzero((self._layers > 1) & (owner > 0))
+        self._owner, self._front = owner, owner[piled]
+        self._met = _all_met(self._centres, piled.astype(np.uint32), z[piled])
+        return owner.reshape(self._shape)
+
+    def outline(self) -> Outline:
+        """The whole, once `owner` has been called."""
+        columns = self._centres.geometry.count + 1
+        behind = np.array(self._met).reshape(-1, columns)
+        behind[np.arange(len(behind)), self._front] = False
+        visible_px = np.bincount(self._owner, minlength=columns)[1:]
+        own_px = visible_px + np.count_nonzero(behind, axis=0)[1:]
+        return Outline(owner=self._owner.reshape(self._shape), visible_px=visible_px, own_px=own_px)
+
+
+def _layers(boxes_px: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.int32]:
+    """(H, W): particles whose boxes reach to within a pixel of each pixel's centre. boxes_px: (N, 4)."""
+    low, high = np.floor(boxes_px[:, :2]) - 1, np.ceil(boxes_px[:, 2:]) + 1
+    layers = np.zeros((height, width), np.int32)
+    for left, upper, right, lower in np.maximum(np.concatenate([low, high], axis=1), 0).astype(np.int64).tolist():
+        layers[upper:lower, left:right] += 1
+    return layers
 
 
 class _Centres:
@@ -68,18 +103,14 @@ class _Centres:
         return self.geometry.owner(hit), z - hit.t
 
 
-def _own_px(
-    centres: _Centres, pixels: npt.NDArray[np.uint32], owner: npt.NDArray[np.int32], z: npt.NDArray[np.float32]
-) -> npt.NDArray[np.int64]:
-    """Pixels whose ray meets the particle at all, (N,): on from the first hits, through to the ground."""
+def _all_met(centres: _Centres, pixels: npt.NDArray[np.uint32], z: npt.NDArray[np.float32]) -> Any:
+    """Whether each pixel's ray meets each particle below the height z, rows of 1 + N flags; queued."""
     columns = centres.geometry.count + 1
-    seen = np.zeros((len(pixels), columns), bool)
+    met = dr.zeros(mi.Bool, len(pixels) * columns)
     if not len(pixels):
-        return seen.sum(axis=0)[1:]
-    seen[np.arange(len(pixels)), owner] = True
-    met, pixel = upload(seen), upload(pixels)
+        return met
+    pixel = upload(pixels)
     row_start = dr.arange(mi.UInt, len(pixels)) * dr.opaque(mi.UInt, columns)
-    going = dr.full(mi.Bool, True, len(pixels))
 
     def body(z: Any, going: Any) -> tuple[Any, Any]:
         particle, below = centres.below(pixel, z - _STEP_NM, active=going)
@@ -87,5 +118,6 @@ def _own_px(
         dr.scatter(met, going, row_start + particle, going)
         return below, going
 
-    dr.while_loop((upload(z), going), lambda _, going: going, body)
-    return np.array(met).reshape(seen.shape).sum(axis=0)[1:]
+    dr.while_loop((upload(z), dr.full(mi.Bool, True, len(pixels))), lambda _, going: going, body)
+    dr.eval(met)
+    return met

@@ -5,13 +5,14 @@ Legend: H, W = picture height and width in pixels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
+import drjit as dr
 import numpy as np
-import scipy.ndimage
 
 from nanostream.render.geometry import Geometry
-from nanostream.render.outline import Outline, trace_outline
+from nanostream.render.outline import Outline, OutlineTrace
 from nanostream.render.shade import Shader
 
 if TYPE_CHECKING:
@@ -21,30 +22,77 @@ if TYPE_CHECKING:
     from nanostream.scene.ensemble import Ensemble
     from nanostream.texture.surface import SurfaceTable
 
-__all__ = ["ParticleRenderer"]
+__all__ = ["Light", "ParticleRenderer", "edges"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Light:
+    """radiance: (H, W) float32; the sky's is 1.
+
+    error: (H, W) float32, half the difference between the means of two independent halves of each pixel's samples. Its
+    square is an unbiased estimate of the variance of radiance, and stays one behind any linear filter of both.
+    """
+
+    radiance: npt.NDArray[np.float32]
+    error: npt.NDArray[np.float32]
 
 
 class ParticleRenderer:
-    """Renders one ensemble after another with one kept scene."""
+    """Renders one ensemble after another with one kept scene: `load`, `shade`, `picture`.
+
+    Each step queues work on the device and reads what the step before has queued; whoever has several renderers takes
+    each step of all of them before the next, and waits no oftener for many pictures than for one.
+    """
 
     def __init__(self, camera: Camera, *, height: int, width: int, pixel_nm: float) -> None:
         self._camera = camera
         self._height, self._width, self._pixel_nm = height, width, pixel_nm
         self._geometry = Geometry()
 
-    def outline(self, ensemble: Ensemble) -> Outline:
-        """Load the ensemble and find what each pixel shows."""
-        size = self._pixel_nm
-        self._geometry.load(ensemble, height_nm=self._height * size, width_nm=self._width * size)
-        return trace_outline(self._geometry, height=self._height, width=self._width, pixel_nm=size)
+    def load(self, ensemble: Ensemble) -> None:
+        """Take the ensemble, and queue what each pixel shows."""
+        self._geometry.load(ensemble)
+        size = {"height": self._height, "width": self._width, "pixel_nm": self._pixel_nm}
+        self._outline = OutlineTrace(self._geometry, **size)
 
-    def radiance(self, outline: Outline, table: SurfaceTable, *, seed: int) -> npt.NDArray[np.float32]:
-        """(H, W) float32 radiance of the ensemble loaded last; seed: 32 bits, of the sampling."""
+    def shade(self, table: SurfaceTable, *, seed: int) -> None:
+        """Queue the light from its surfaces, and what is hidden; seed: 32 bits, of the sampling."""
+        owner, camera = self._outline.owner(), self._camera
+        edge = edges(owner)
+        inside = (owner > 0) & ~edge
         shader = Shader(self._geometry, table, width=self._width, pixel_nm=self._pixel_nm, seed=seed)
-        # A pixel's square may hold a particle where its centre does not: its neighbours count as particle too.
-        particle = np.asarray(scipy.ndimage.binary_dilation(outline.owner > 0, np.ones((3, 3), bool)), bool).ravel()
-        radiance = np.empty(self._height * self._width, np.float32)
-        on_particle, on_ground = (np.flatnonzero(where).astype(np.uint32) for where in (particle, ~particle))
-        radiance[on_particle] = shader.radiance(on_particle, self._camera.particle_samples)
-        radiance[on_ground] = shader.ground_radiance(on_ground, self._camera.ground_samples)
-        return radiance.reshape(self._height, self._width)
+        self._halves: list[tuple[npt.NDArray[np.uint32], Any]] = []
+        for where, samples, ground in (
+            (edge, camera.edge_samples, False),
+            (inside, camera.particle_samples, False),
+            (~(edge | inside), camera.ground_samples, True),
+        ):
+            pixels = np.flatnonzero(where).astype(np.uint32)
+            if len(pixels):
+                halves = shader.halves(pixels, samples, ground=ground)
+                dr.eval(halves)
+                self._halves.append((pixels, halves))
+
+    def picture(self) -> tuple[Outline, Light]:
+        """What came of it."""
+        # Numbers in pairs: numpy puts them in place several times as fast as rows of two.
+        both = np.empty((self._height, self._width), np.complex64)
+        for pixels, halves in self._halves:
+            both.ravel()[pixels] = np.array(halves).view(np.complex64)
+        both *= np.float32(0.5)
+        return self._outline.outline(), Light(both.real + both.imag, both.real - both.imag)
+
+
+def edges(owner: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Pixels of which a neighbour shows something else: their squares may hold more than their centres show."""
+    beside, under = np.zeros(owner.shape, bool), np.zeros(owner.shape, bool)
+    differ = owner[:, 1:] != owner[:, :-1]
+    beside[:, 1:] |= differ
+    beside[:, :-1] |= differ
+    differ = owner[1:] != owner[:-1]
+    under[1:] |= differ
+    under[:-1] |= differ
+    edge = beside | under
+    edge[1:] |= beside[:-1]
+    edge[:-1] |= beside[1:]
+    return edge

@@ -20,6 +20,8 @@ from nanostream.render.published_body import Body, measure
 from nanostream.texture.parameters import PARAMETERS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from nanostream.scene.published import PublishedSceneConfig
@@ -50,7 +52,10 @@ class Bodies:
 
 
 class PublishedGeometry:
-    """The scene; raises MeshError if a mesh file is missing or cannot be read."""
+    """The scene; raises MeshError if a mesh file is missing or cannot be read.
+
+    scene, integrator, parameters: Mitsuba's.
+    """
 
     def __init__(self, config: PublishedSceneConfig) -> None:
         self._config = config
@@ -67,7 +72,7 @@ class PublishedGeometry:
             msg = f"expected meshes that Mitsuba can read in {config.folder}, but: {error}"
             raise MeshError(msg) from error
         self.integrator: Any = mi.load_dict({"type": "direct"})
-        self._parameters: Any = mi.traverse(self.scene)
+        self.parameters: Any = mi.traverse(self.scene)
         self._recompute_normals(len(files))
         shapes = {shape.id(): shape for shape in self.scene.shapes()}
         self.ground = float(shapes["stage"].bbox().max.y)
@@ -90,18 +95,22 @@ class PublishedGeometry:
         for i, (px, py, pz, scale) in enumerate(self._positions.tolist()):
             matrix = [[scale, 0, 0, px], [0, scale, 0, py], [0, 0, scale, pz], [0, 0, 0, 1]]
             entries: Any = [[dr.opaque(mi.Float, entry) for entry in row] for row in matrix[:3]]
-            self._parameters[f"{_instance(i)}.to_world"] = mi.AffineTransform4f(mi.Matrix4f([*entries, matrix[3]]))
-        self._parameters.update()
+            self.parameters[f"{_instance(i)}.to_world"] = mi.AffineTransform4f(mi.Matrix4f([*entries, matrix[3]]))
+        self.parameters.update()
 
     def shade(self, shading: Shading) -> None:
         """Set the surfaces of stage and particles."""
-        for bsdf, material in (("particle_bsdf", shading.particle), ("stage_bsdf", shading.stage)):
-            for name in PARAMETERS:
-                key = f"{bsdf}.{name}" if name == "specular" else f"{bsdf}.{name}.value"
-                # Opaque: a plain number would be written into the kernel, and every sample would compile another.
-                value: Any = dr.opaque(mi.Float, getattr(material, name))
-                self._parameters[key] = value
-        self._parameters.update()
+        for surface, material in (("particle", shading.particle), ("stage", shading.stage)):
+            # Opaque: a plain number would be written into the kernel, and every sample would compile another.
+            self.set_surface({f"{surface}.{name}": dr.opaque(mi.Float, getattr(material, name)) for name in PARAMETERS})
+
+    def set_surface(self, values: Mapping[str, Any]) -> None:
+        """Set parameters by name, such as `stage.base_color`, to Dr.Jit floats, which may carry gradients."""
+        for name, value in values.items():
+            surface, parameter = name.split(".")
+            key = f"{surface}_bsdf.{parameter}"
+            self.parameters[key if parameter == "specular" else f"{key}.value"] = value
+        self.parameters.update()
 
     def camera_ray(self, across: Any, down: Any) -> Any:
         """Rays from the camera.
@@ -143,13 +152,13 @@ class PublishedGeometry:
         # The published code moves vertices, at which Mitsuba replaces the file's normals by its own.
         for number in range(files):
             key = f"{_group(number)}.mesh.vertex_positions"
-            positions = self._parameters[key]
-            self._parameters[key] = type(positions)(positions)
-        self._parameters.update()
+            positions = self.parameters[key]
+            self.parameters[key] = type(positions)(positions)
+        self.parameters.update()
 
     def _body(self, number: int) -> Body:
-        vertices = np.array(self._parameters[f"{_group(number)}.mesh.vertex_positions"]).reshape(-1, 3)
-        faces = np.array(self._parameters[f"{_group(number)}.mesh.faces"]).reshape(-1, 3)
+        vertices = np.array(self.parameters[f"{_group(number)}.mesh.vertex_positions"]).reshape(-1, 3)
+        faces = np.array(self.parameters[f"{_group(number)}.mesh.faces"]).reshape(-1, 3)
         return measure(vertices, faces)
 
 

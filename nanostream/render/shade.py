@@ -1,13 +1,16 @@
 """Direct light from a constant sky, with occlusion: the radiance of chosen pixels.
 
-For each sample of a pixel: a camera ray, one light direction from the cosine lobe, one occlusion ray. The light
-reaches the camera by the principled BSDF (`principled.evaluate`), times the detector's yield from tilted surfaces.
+For each sample of a pixel: a camera ray, one direction from the cosine lobe above the horizon, one occlusion ray. The
+light reaches the camera by the principled BSDF (`principled.evaluate`), times the detector's yield from tilted
+surfaces. Below the horizon the endless ground hides the sky, which takes no ray to find out.
 
-Legend: P = pixels, S = samples a pixel, N = particles; lane = one sample of one pixel.
+Legend: P = pixels, N = particles, lane = one sample of one pixel; in the frame of a surface's normal: wi = towards the
+camera, wo = towards the sky, t, b, n = tangents and normal; cos, sin = of the angle between normal and camera.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import drjit as dr
@@ -15,102 +18,130 @@ import mitsuba as mi
 import numpy as np
 
 from nanostream.render.principled import Surface, evaluate
+from nanostream.render.sampler import points
 from nanostream.render.upload import upload
+from nanostream.texture.surface import SurfaceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from nanostream.render.geometry import Geometry
-    from nanostream.texture.surface import SurfaceTable
 
-__all__ = ["Shader"]
+__all__ = ["COLUMNS", "DeviceTable", "Shader"]
 
 _OFFSET_NM = 0.05
 _LEAST_COSINE = 0.05
 """Interpolated normals near an outline may look away from the camera; they are bent back to this cosine."""
+_FLAT = 1e-4
+"""A surface with a smaller sine of its tilt has no direction in which it is steep."""
 
-_COLUMNS = ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", "rim", "ambient")
+COLUMNS = ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", "rim", "ambient")
+"""Order of a surface's numbers in a row of `DeviceTable.columns`."""
 
-_ROOT = 1.1673039782614187
-"""Real root of x^5 = x + 1; its negative powers make the additive recurrence of least discrepancy in 4 dimensions."""
-_STEPS = tuple(int(2**32 * (_ROOT ** -(k + 1))) for k in range(4))
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceTable:
+    """A SurfaceTable in Dr.Jit floats, which may carry gradients.
+
+    columns: rows of COLUMNS, flattened. relief: (H * W). rim_cap: one number, opaque.
+    """
+
+    columns: Any
+    relief: Any
+    rim_cap: Any
+
+    @classmethod
+    def of(cls, table: SurfaceTable) -> DeviceTable:
+        """The table, uploaded."""
+        # Rows of twice four: Dr.Jit gathers them as two packets.
+        columns = upload(np.stack([getattr(table, name) for name in COLUMNS], axis=1))
+        return cls(columns, upload(table.relief), dr.opaque(mi.Float, table.rim_cap))
 
 
 class Shader:
     """Shades pixels of one loaded geometry with one table of surfaces (row 0: ground, row 1 + i: particle i)."""
 
-    def __init__(self, geometry: Geometry, table: SurfaceTable, *, width: int, pixel_nm: float, seed: int) -> None:
+    def __init__(
+        self, geometry: Geometry, table: SurfaceTable | DeviceTable, *, width: int, pixel_nm: float, seed: int
+    ) -> None:
         self._geometry = geometry
-        # Rows of twice four: Dr.Jit gathers them as two packets.
-        self._columns = upload(np.stack([getattr(table, name) for name in _COLUMNS], axis=1))
-        self._rim_cap = dr.opaque(mi.Float, table.rim_cap)
+        self._table = DeviceTable.of(table) if isinstance(table, SurfaceTable) else table
         self._width = dr.opaque(mi.UInt, width)
         self._pixel_nm = dr.opaque(mi.Float, pixel_nm)
         self._seed = dr.opaque(mi.UInt, seed)
         self._start_nm = dr.opaque(mi.Float, geometry.top_nm + 1)
-        self._relief = upload(table.relief)
 
-    def radiance(self, pixels: npt.NDArray[np.uint32], samples: int) -> npt.NDArray[np.float32]:
-        """Mean radiance of each pixel, (P,) float32; the sky's radiance is 1."""
-        return self._mean(pixels, samples, self._surface_sample)
+    def mean(self, pixels: npt.NDArray[np.uint32], samples: int, *, ground: bool = False) -> Any:
+        """Mean radiance of each pixel, (P,), the sky's being 1.
 
-    def ground_radiance(self, pixels: npt.NDArray[np.uint32], samples: int) -> npt.NDArray[np.float32]:
-        """The same for pixels that show the ground alone: no camera ray has to find it."""
-        return self._mean(pixels, samples, self._ground_sample)
+        A Dr.Jit float that is not yet evaluated and carries the table's gradients; P > 0, samples even. ground: the
+        pixels show the ground alone, and no camera ray has to find it.
+        """
+        return dr.block_sum(self.halves(pixels, samples, ground=ground), 2) / 2
 
-    def _mean(
-        self, pixels: npt.NDArray[np.uint32], samples: int, radiance: Callable[..., Any]
-    ) -> npt.NDArray[np.float32]:
-        if not len(pixels):
-            return np.zeros(0, np.float32)
+    def halves(self, pixels: npt.NDArray[np.uint32], samples: int, *, ground: bool = False) -> Any:
+        """The same from each half of the samples, (2 P,): both of a pixel lie together, and are independent."""
+        half = samples // 2
         # A pixel's samples are neighbours: their rays meet the same triangles.
-        lane = dr.arange(mi.UInt, len(pixels) * samples)
-        nth = lane // samples
-        pixel, sample = dr.gather(mi.UInt, upload(pixels), nth), lane - nth * samples
+        lane = dr.arange(mi.UInt, len(pixels) * 2 * half)
+        nth = lane // half
+        pixel = dr.gather(mi.UInt, upload(pixels), nth // 2)
         row = pixel // self._width
-        u = [_unit(shift + sample * step) for shift, step in zip(self._shift(pixel), _STEPS, strict=True)]
-        x, y = (mi.Float(pixel - row * self._width) + u[0]) * self._pixel_nm, (mi.Float(row) + u[1]) * self._pixel_nm
-        wo = mi.warp.square_to_cosine_hemisphere(mi.Point2f(u[2], u[3]))
-        relief = dr.gather(mi.Float, self._relief, pixel)
-        return np.array(dr.block_sum(radiance(x, y, wo, relief), samples) / samples)
+        column = pixel - row * self._width
+        u = points(row, column, lane - nth * half, half, self._seed + (nth & 1))
+        x, y = (mi.Float(column) + u[0]) * self._pixel_nm, (mi.Float(row) + u[1]) * self._pixel_nm
+        disk: Any = mi.warp.square_to_uniform_disk_concentric(mi.Point2f(u[2], u[3]))
+        relief = dr.gather(mi.Float, self._table.relief, pixel)
+        radiance = self._ground_sample if ground else self._surface_sample
+        return dr.block_sum(radiance(x, y, disk, relief), half) / half
 
-    def _surface_sample(self, x: Any, y: Any, wo: Any, relief: Any) -> Any:
+    def _surface_sample(self, x: Any, y: Any, disk: Any, relief: Any) -> Any:
         geometry = self._geometry
         ray = mi.Ray3f(mi.Point3f(x, y, self._start_nm), mi.Vector3f(0, 0, -1))
         hit = geometry.scene.ray_intersect_preliminary(ray, coherent=True)
-        owner, normal = geometry.surface(hit)
-        normal.z = dr.maximum(normal.z, _LEAST_COSINE)
-        frame = mi.Frame3f(dr.normalize(normal))
+        owner, n = geometry.surface(hit)
+        n.z = dr.maximum(n.z, _LEAST_COSINE)
+        n = dr.normalize(n)
+        cos, sin = n.z, dr.safe_sqrt(1 - dr.square(n.z))
+        # Tangents: t as steep as the surface, b level.
+        t = dr.select(sin > _FLAT, mi.Vector3f(-n.x * cos, -n.y * cos, dr.square(sin)) / sin, mi.Vector3f(1, 0, 0))
+        b = dr.cross(n, t)
+        # The lobe's disk is cut in two by the horizon, an ellipse whose half axis along t is cos: each part of a chord
+        # along t is mapped to the whole of it, so that the disk's points stay even.
+        half_chord = dr.safe_sqrt(1 - dr.square(disk.y))
+        above = (disk.x * (1 + cos) + half_chord * (1 - cos)) / 2
+        below = (disk.x * (1 - cos) - half_chord * (1 + cos)) / 2
+        wo, beneath = (_onto_sphere(along, disk.y) for along in (above, below))
+        z = dr.select(hit.is_valid(), self._start_nm - hit.t, 0)
         # Inward of its own triangle, the occlusion ray meets that triangle.
-        n = frame.n * _OFFSET_NM
-        shadow = mi.Ray3f(mi.Point3f(x + n.x, y + n.y, self._start_nm - hit.t + n.z), frame.to_world(wo))
-        lit = ~geometry.scene.ray_test(shadow, active=hit.is_valid())
-        wi = frame.to_local(mi.Vector3f(0, 0, 1))
-        return self._seen(owner, wi, wo, lit) * dr.select(owner == 0, relief, 1)
+        start = mi.Point3f(x, y, z) + n * _OFFSET_NM
+        lit = ~geometry.scene.ray_test(mi.Ray3f(start, t * wo.x + b * wo.y + n * wo.z))
+        return self._seen(owner, mi.Vector3f(sin, 0, cos), wo, lit, beneath) * dr.select(owner == 0, relief, 1)
 
-    def _ground_sample(self, x: Any, y: Any, wo: Any, relief: Any) -> Any:
-        shadow = mi.Ray3f(mi.Point3f(x, y, _OFFSET_NM), wo)
-        return self._seen(mi.UInt(0), mi.Vector3f(0, 0, 1), wo, ~self._geometry.scene.ray_test(shadow)) * relief
+    def _ground_sample(self, x: Any, y: Any, disk: Any, relief: Any) -> Any:
+        wo = _onto_sphere(disk.x, disk.y)
+        lit = ~self._geometry.scene.ray_test(mi.Ray3f(mi.Point3f(x, y, _OFFSET_NM), wo))
+        # As wide as the rays, so that gradients are summed once, by the gather, and not behind every operation.
+        ground = dr.zeros(mi.UInt, dr.width(x))
+        return self._seen(ground, mi.Vector3f(0, 0, 1), wo, lit, None) * relief
 
-    def _seen(self, owner: Any, wi: Any, wo: Any, lit: Any) -> Any:
-        first, second = (dr.gather(mi.Vector4f, self._columns, 2 * owner + k) for k in range(2))
+    def _seen(self, owner: Any, wi: Any, wo: Any, lit: Any, beneath: Any) -> Any:
+        first, second = (dr.gather(mi.Vector4f, self._table.columns, 2 * owner + k) for k in range(2))
         base_color, roughness, specular, spec_tint = first
         sheen, gain, rim, ambient = second
         surface = Surface(base_color, roughness, specular, spec_tint, sheen)
-        # The cosine lobe's density is cos / pi, and `evaluate` holds the cosine already.
-        radiance = evaluate(surface, wi, wo) * dr.pi / dr.maximum(wo.z, 1e-6)
-        tilt = dr.minimum(1 / wi.z, self._rim_cap) - 1
-        return radiance * gain * (1 + rim * tilt) * dr.select(lit, 1, ambient)
 
-    def _shift(self, pixel: Any) -> list[Any]:
-        """Where each of a pixel's four recurrences starts: 16 random bits each."""
-        hashed: Any = mi.sample_tea_32
-        first, second = hashed(pixel, self._seed, 4)
-        return [first & 0xFFFF0000, first << 16, second & 0xFFFF0000, second << 16]
+        def over_density(w: Any) -> Any:
+            # The cosine lobe's density is cos / pi, and `evaluate` holds the cosine already.
+            return evaluate(surface, wi, w) * dr.pi / dr.maximum(w.z, 1e-6)
+
+        radiance = over_density(wo) * dr.select(lit, 1, ambient)
+        if beneath is not None:
+            # Shares of the lobe over and under the horizon; from under it comes what reaches occluded points.
+            radiance = radiance * (1 + wi.z) / 2 + over_density(beneath) * ambient * (1 - wi.z) / 2
+        tilt = dr.minimum(1 / wi.z, self._table.rim_cap) - 1
+        return radiance * gain * (1 + rim * tilt)
 
 
-def _unit(bits: Any) -> Any:
-    """A float in [0, 1) of an unsigned integer's upper 24 bits."""
-    return mi.Float(bits >> 8) * 2.0**-24
+def _onto_sphere(x: Any, y: Any) -> Any:
+    return mi.Vector3f(x, y, dr.safe_sqrt(1 - dr.square(x) - dr.square(y)))

@@ -29,8 +29,8 @@ DETAIL = (3, 4, 5, 6, 8, 11, 16, 24, 32)
 PROXY = 4
 """Detail of the points that stand for a solid where bodies touch: 162."""
 
-OUTLINE_PX = 0.3
-"""An outline may be this many pixels off before a finer level is taken."""
+OUTLINE_PX = {"grain": 0.3, "sphere": 0.1}
+"""An outline may be this many pixels off before a finer level is taken; a round one shows its corners sooner."""
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def solids_for(
         if not left.any():
             return
         solids = _detail(shape, parts)
-        fine = left & ((solids.error[solid] * diameter_px < OUTLINE_PX) | (parts == DETAIL[-1]))
+        fine = left & ((solids.error[solid] * diameter_px < OUTLINE_PX[shape.kind]) | (parts == DETAIL[-1]))
         left &= ~fine
         members = np.flatnonzero(fine)
         if len(members):

@@ -20,6 +20,7 @@ from nanostream.scene.network import Network, stack_lines
 from nanostream.scene.parts import Part, join
 from nanostream.scene.scattered import Scattered, place_scattered
 from nanostream.scene.sizes import draw_sizes, size_limits, typical_size
+from nanostream.scene.underside import coarsen
 from nanostream.scene.wire import WireShape, draw_lines, sweep, wire_nodes
 
 if TYPE_CHECKING:
@@ -41,11 +42,13 @@ SHOWN = 0.85
 class Ensemble:
     """Closed particles over the ground plane z = 0; x to the right, y down, z to the viewer.
 
-    The picture's upper left corner is the origin. vertices: (V, 3) float32 nm. normals: (V, 3)
-    float32, outward unit vectors, smooth. faces: (F, 3) uint32, facing outward. particle: (F,)
-    int32, the particle 0..N-1 a face belongs to. vertex_particle: (V,) int32. center_nm: (N, 3)
-    float64. diameter_nm: (N,) float64, of the sphere with the particle's volume; for wires, of the
-    wire. length_nm: (N,) float64, longest extent. aspect: (N,) float64, longest over shortest.
+    What cannot be seen is coarse: undersides, and particles beyond the border. The picture's upper
+    left corner is the origin.
+    vertices: (V, 3) float32 nm. normals: (V, 3) float32, outward unit vectors, smooth. faces: (F, 3)
+    uint32, facing outward. particle: (F,) int32, the particle 0..N-1 a face belongs to.
+    vertex_particle: (V,) int32. center_nm: (N, 3) float64. diameter_nm: (N,) float64, of the sphere
+    with the particle's volume; for wires, of the wire. length_nm: (N,) float64, longest extent.
+    aspect: (N,) float64, longest over shortest.
     """
 
     vertices: npt.NDArray[np.float32]
@@ -61,6 +64,17 @@ class Ensemble:
     def __len__(self) -> int:
         """Particles."""
         return len(self.diameter_nm)
+
+    def boxes_nm(self) -> npt.NDArray[np.float32]:
+        """Extent of each particle as seen from above, (N, 4) float32: left, upper, right, lower."""
+        boxes = np.zeros((len(self), 4), np.float32)
+        if len(self.vertices):
+            # A particle's vertices lie together.
+            starts = np.flatnonzero(np.diff(self.vertex_particle, prepend=-1))
+            of = self.vertex_particle[starts]
+            boxes[of, :2] = np.minimum.reduceat(self.vertices[:, :2], starts)
+            boxes[of, 2:] = np.maximum.reduceat(self.vertices[:, :2], starts)
+        return boxes
 
 
 def build_ensemble(
@@ -113,13 +127,19 @@ def _solids(
     kept = np.flatnonzero(_near(center[:, :2] - reach[:, None], center[:, :2] + reach[:, None], picture))
     parts = []
     turned = _cofactors(bodies.matrix)
-    groups = solids_for(shape, bodies.solid[kept], bodies.diameter_nm[kept] / pixel_nm)
+    radius = 1.1 * bodies.radius_nm[kept, None]
+    seen = _near(center[kept, :2] - radius, center[kept, :2] + radius, picture)
+    groups = solids_for(shape, bodies.solid[kept], bodies.diameter_nm[kept] * seen / pixel_nm)
     for solids, members, rows in groups:
         of = kept[members]
         vertices = transform(solids.vertices[rows], bodies.matrix[of]) + center[of, None]
         normals = transform(solids.normals[rows], turned[of])
         normals /= np.sqrt(np.sum(normals**2, axis=-1, keepdims=True))
-        parts.append(Part(vertices, normals, solids.faces, members))
+        faces = solids.faces
+        if solids.parts:
+            upward = np.where(seen[members, None], normals[..., 2], -1)
+            faces = coarsen(solids.parts, upward)[np.arange(len(members))[:, None, None], faces]
+        parts.append(Part(vertices, normals, faces, members))
     width = bodies.width_nm[kept]
     return Ensemble(
         *join(parts),
@@ -155,7 +175,10 @@ def _wires(
         return Ensemble(*join([]), np.empty((0, 3)), diameter, length, length / diameter)
     heights = stack_lines(placement, lines, diameter / 2)
     lines = np.concatenate([lines, heights[..., None]], axis=-1)
-    part = Part(*sweep(lines, diameter / 2, pixel_nm), np.arange(len(kept)))
+    # Particles shade what lies as far away as they are high.
+    reach = (lines[..., 2] + diameter[:, None])[..., None]
+    near = _near(lines[..., :2] - reach, lines[..., :2] + reach, picture)
+    part = Part(*sweep(lines, diameter / 2, near, pixel_nm), np.arange(len(kept)))
     extent = np.sqrt(np.sum((lines[:, -1] - lines[:, 0]) ** 2, axis=-1)) + diameter
     return Ensemble(
         *join([part]),
@@ -185,8 +208,8 @@ def _draw_wires(
 def _near(
     low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], picture: tuple[float, float]
 ) -> npt.NDArray[np.bool_]:
-    # Whether boxes (N, 2) meet the picture; boxes with nan do not.
-    return (high[:, 0] > 0) & (high[:, 1] > 0) & (low[:, 0] < picture[0]) & (low[:, 1] < picture[1])
+    # Whether boxes (..., 2) meet the picture; boxes with nan do not.
+    return (high[..., 0] > 0) & (high[..., 1] > 0) & (low[..., 0] < picture[0]) & (low[..., 1] < picture[1])
 
 
 def _cofactors(m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Parts: groups of particles that share their faces, joined into one mesh.
+"""Parts: groups of particles with as many vertices each, joined into one mesh.
 
 Legend: n = particles of a part, V = vertices, F = faces.
 """
@@ -16,14 +16,14 @@ __all__ = ["Joined", "Part", "join"]
 
 
 class Part(NamedTuple):
-    """n particles with the same faces."""
+    """n particles with as many vertices each."""
 
     vertices: npt.NDArray[np.float64]
     """(n, V, 3) in nm."""
     normals: npt.NDArray[np.float64]
     """(n, V, 3), outward unit vectors."""
     faces: npt.NDArray[np.int64]
-    """(F, 3)."""
+    """(F, 3), the same for all, or (n, F, 3); faces with the same corner twice are left out."""
     members: npt.NDArray[np.int64]
     """(n,) numbers of the particles."""
 
@@ -40,20 +40,23 @@ class Joined(NamedTuple):
 
 def join(parts: list[Part]) -> Joined:
     """One mesh of all particles of all parts."""
-    total_v = sum(p.vertices.shape[0] * p.vertices.shape[1] for p in parts)
-    total_f = sum(len(p.members) * len(p.faces) for p in parts)
-    vertices, normals = np.empty((total_v, 3), np.float32), np.empty((total_v, 3), np.float32)
-    faces = np.empty((total_f, 3), np.uint32)
-    particle, owner = np.empty(total_f, np.int32), np.empty(total_v, np.int32)
-    v = f = 0
-    for part in parts:
-        n, k = part.vertices.shape[:2]
-        here, there = slice(v, v + n * k), slice(f, f + n * len(part.faces))
-        vertices[here] = part.vertices.reshape(-1, 3)
-        normals[here] = part.normals.reshape(-1, 3)
-        owner[here] = np.repeat(part.members, k)
-        shift = v + k * np.arange(n)[:, None, None]
-        faces[there] = (part.faces + shift).reshape(-1, 3)
-        particle[there] = np.repeat(part.members, len(part.faces))
-        v, f = here.stop, there.stop
-    return Joined(vertices, normals, faces, particle, owner)
+    first = 0
+    columns: list[Joined] = []
+    for vertices, normals, faces, members in parts:
+        n, k = vertices.shape[:2]
+        numbers = (faces + (first + k * np.arange(n))[:, None, None]).astype(np.uint32)
+        a, b, c = numbers[..., 0], numbers[..., 1], numbers[..., 2]
+        whole = (a != b) & (b != c) & (c != a)
+        columns.append(
+            Joined(
+                vertices.reshape(-1, 3).astype(np.float32),
+                normals.reshape(-1, 3).astype(np.float32),
+                numbers[whole],
+                np.repeat(members, whole.sum(axis=1)).astype(np.int32),
+                np.repeat(members, k).astype(np.int32),
+            )
+        )
+        first += n * k
+    none, three = np.empty(0, np.int32), np.empty((0, 3), np.float32)
+    empty = Joined(three, three, three.astype(np.uint32), none, none)
+    return Joined(*(np.concatenate(column) for column in zip(empty, *columns, strict=True)))

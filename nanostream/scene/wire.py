@@ -63,11 +63,15 @@ def wire_nodes(diameter_nm: npt.NDArray[np.float64], length_nm: npt.NDArray[np.f
 
 
 def sweep(
-    lines: npt.NDArray[np.float64], radius_nm: npt.NDArray[np.float64], pixel_nm: float
+    lines: npt.NDArray[np.float64],
+    radius_nm: npt.NDArray[np.float64],
+    near: npt.NDArray[np.bool_],
+    pixel_nm: float,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Tubes about middle lines (N, K, 3), none of which is upright, with half balls at both ends.
 
-    Returns vertices (N, V, 3), normals (N, V, 3) and the faces (F, 3) that all of them share.
+    near: (N, K), nodes that are seen or shade what is. Elsewhere, and where a tube faces down, it has few faces.
+    Returns vertices (N, V, 3), normals (N, V, 3) and faces (N, F, 3), of which those with a corner twice are none.
     """
     sides = _sides(float(radius_nm.max()) / pixel_nm)
     tangent = np.gradient(lines, axis=1)
@@ -90,7 +94,8 @@ def sweep(
     middle = np.concatenate([lines[:, :1], middle, lines[:, -1:]], axis=1)
     # A polygon of this radius has the circle's area.
     grown = radius_nm * math.sqrt(2 * math.pi / (sides * math.sin(2 * math.pi / sides)))
-    return middle + grown[:, None, None] * normals, normals, _faces(len(node), sides)
+    corners = _corners(near[:, node], sides)
+    return middle + grown[:, None, None] * normals, normals, corners[:, _faces(len(node), sides)]
 
 
 def _sides(radius_px: float) -> int:
@@ -98,6 +103,25 @@ def _sides(radius_px: float) -> int:
     inside = math.acos(max(1 - 0.2 / max(radius_px, 0.2), -1))
     # Fours, so that a side and not a corner lies on the ground.
     return min(max(4 * math.ceil(math.pi / inside / 4), FEWEST_SIDES), MOST_SIDES)
+
+
+def _corners(near: npt.NDArray[np.bool_], sides: int) -> npt.NDArray[np.int64]:
+    """For each vertex the one that takes its place, (N, V). near: (N, R)."""
+    count, rings = near.shape
+    vertex = 1 + np.arange(rings * sides).reshape(rings, sides)
+    # The sides that face down fall together in the two lowest, but for those next to one that can be seen.
+    side = np.arange(sides)
+    down = (side > sides // 2) & (side < sides - 1)
+    lowest = np.where(side < 3 * sides // 4, 3 * sides // 4 - 1, 3 * sides // 4)
+    tube = slice(len(CAP_DEGREES), rings - len(CAP_DEGREES))
+    vertex[tube] = np.where(down, vertex[tube][:, lowest], vertex[tube])
+    # What lies before the first ring that is near, or behind the last, is drawn out to the tip.
+    first, last = np.argmax(near, axis=1), rings - 1 - np.argmax(near[:, ::-1], axis=1)
+    ring = np.arange(rings)
+    tips = np.where(ring < first[:, None] - 1, 0, np.where(ring > last[:, None] + 1, 1 + rings * sides, -1))
+    inner = np.where(tips[..., None] < 0, vertex, tips[..., None]).reshape(count, -1)
+    ends = np.zeros((count, 1), np.int64)
+    return np.concatenate([ends, inner, ends + 1 + rings * sides], axis=1)
 
 
 def _faces(rings: int, sides: int) -> npt.NDArray[np.int64]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
-import scipy.ndimage
 import scipy.special
 
+from nanostream.texture.blur import blur
 from nanostream.texture.spread import Spread
 
 if TYPE_CHECKING:
@@ -49,13 +49,14 @@ class Relief(pydantic.BaseModel):
         if crest:
             # The film's features are where a smooth field is over a level; a ridge is the band along that contour.
             field = _smooth_noise(rng, size, self.ridge_scale_nm / pixel_nm) - np.float32(level)
-            down, right = np.gradient(field)
-            slope = np.hypot(down, right) + np.float32(1e-6)
-            distance = field / slope * np.float32(pixel_nm / self.ridge_width_nm)
-            facing = 0.35 + 0.65 * (right * np.float32(np.cos(light)) + down * np.float32(np.sin(light))) / slope
+            down, right = _slope(field), _slope(field.T).T
+            steepness = np.square(down) + np.square(right) + np.float32(1e-12)
+            distance = np.square(field) / steepness * np.float32((pixel_nm / self.ridge_width_nm) ** 2)
+            lit = right * np.float32(0.65 * np.cos(light)) + down * np.float32(0.65 * np.sin(light))
+            facing = np.float32(0.35) + lit / np.sqrt(steepness)
             where = _smooth_noise(rng, size, 2 * self.ridge_scale_nm / pixel_nm)
             shown = np.clip(where - np.float32(scipy.special.ndtri(1 - self.ridge_share)), 0, 1)
-            relief += np.float32(crest) * np.exp(-np.square(distance)) * facing * shown
+            relief += np.float32(crest) * np.exp(-distance) * facing * shown
         return relief
 
 
@@ -63,15 +64,26 @@ def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], sigma_px: flo
     """Noise of about unit variance with a gaussian correlation, drawn no finer than the correlation needs."""
     step = max(1, int(sigma_px / 2))
     coarse = rng.standard_normal([-(-edge // step) + 3 for edge in size], np.float32)
-    coarse = scipy.ndimage.gaussian_filter(coarse, sigma_px / step, mode="wrap", truncate=3)
+    coarse = blur(coarse, sigma_px / step, "wrap")
     coarse /= coarse.std()
     if step == 1:
         return coarse[: size[0], : size[1]]
-    return _between(_between(coarse, size[0], step).T, size[1], step).T
+    # Rows last, so that they lie in memory as all other fields' do.
+    return _between(np.ascontiguousarray(_between(coarse.T, size[1], step).T), size[0], step)
+
+
+def _slope(field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Central differences along the first axis, one-sided at its ends."""
+    slope = np.empty_like(field)
+    np.subtract(field[2:], field[:-2], out=slope[1:-1])
+    slope[1:-1] *= np.float32(0.5)
+    slope[:1], slope[-1:] = field[1:2] - field[:1], field[-1:] - field[-2:-1]
+    return slope
 
 
 def _between(rows: npt.NDArray[np.float32], count: int, step: int) -> npt.NDArray[np.float32]:
     """`count` rows, linearly between the given ones, `step` for each."""
-    first, rest = np.divmod(np.arange(count), step)
-    share = (rest / step).astype(np.float32)[:, None]
-    return np.asarray(rows[first] + (rows[first + 1] - rows[first]) * share, np.float32)
+    share = np.linspace(0, 1, step, endpoint=False, dtype=np.float32)[:, None]
+    some = rows[: -(-count // step) + 1]
+    between = some[:-1, None] + (some[1:] - some[:-1])[:, None] * share
+    return np.asarray(between.reshape(-1, rows.shape[1])[:count], np.float32)

@@ -19,7 +19,7 @@ from nanostream.scene.published import PublishedOptics, PublishedPlacement
 from nanostream.texture.checkpoint import LAYERS, Checkpoint, Layer, Spec
 from nanostream.texture.parameters import PARAMETERS, Bounds, Material
 
-__all__ = ["read_published"]
+__all__ = ["read_published", "read_settings"]
 
 _SOURCE = "github.com/dpossart/DiffRenderGAN"
 _CITATION = "Possart et al., npj Comput. Mater. 11:197 (2025), doi:10.1038/s41524-025-01702-6"
@@ -43,7 +43,7 @@ def read_published(weights: pathlib.Path, settings: pathlib.Path, *, meshes: tup
         msg = f"expected x, y, z and r of each particle as inputs in {weights}, got {4 * n + rest} inputs"
         msg += ": the weights belong to another network"
         raise TextureError(msg)
-    spec = _read_settings(settings, name=weights.stem, particles=n, meshes=meshes)
+    spec = read_settings(settings, name=weights.stem, particles=n, meshes=meshes)
     try:
         return Checkpoint(spec, layers)
     except TextureError as error:
@@ -85,7 +85,8 @@ def _read_weights(path: pathlib.Path) -> tuple[Layer, ...]:
     return layers
 
 
-def _read_settings(path: pathlib.Path, *, name: str, particles: int, meshes: tuple[str, ...]) -> Spec:
+def read_settings(path: pathlib.Path, *, name: str, particles: int, meshes: tuple[str, ...]) -> Spec:
+    """The settings alone: what is learned, within which bounds, in which scenes; raises TextureError as above."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -48,4 +48,5 @@ class Spread(pydantic.BaseModel):
 
     def one(self, rng: np.random.Generator) -> float:
         """One draw."""
-        return float(self.draw(rng, 1)[0])
+        low, high = self.limits
+        return min(max(self.mean + self.sd * rng.standard_normal(), low), high)

@@ -8,11 +8,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-__all__ = ["SurfaceTable"]
+__all__ = ["SurfaceTable", "particle_lift"]
+
+_MOST_LIFT = 4.0
+"""A particle this many radii up is as bright as it gets."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -36,3 +40,8 @@ class SurfaceTable:
     ambient: npt.NDArray[np.float32]
     rim_cap: float
     relief: npt.NDArray[np.float32]
+
+
+def particle_lift(z_nm: npt.NDArray[np.float64], diameter_nm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How much higher each particle's centre lies than on the ground, in its own radii, (N,) float64."""
+    return np.clip(2 * z_nm / diameter_nm - 1, 0, _MOST_LIFT)

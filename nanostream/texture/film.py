@@ -1,0 +1,129 @@
+"""The film under the particles and the particles' skin, as brightness relative to a smooth surface.
+
+Written once for numpy, which renders, and for torch, which learns: `xp` is the module, and every number may be an
+array of one a picture, shaped (..., 1, 1).
+
+Legend: H, W = picture height and width in pixels, F = LAYERS fields of random numbers, d = distance to a contour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+__all__ = ["LAYERS", "draw_noise", "film_relief", "skin_relief", "smooth_field"]
+
+LAYERS = 9
+"""Fields of white noise that one picture takes."""
+
+_BYTE_SD = float(np.sqrt((256**2 - 1) / 12))
+_SOFT = 0.25
+"""Width of the border between where ridges show and where they do not, in standard deviations of its field."""
+_FINER = 0.4
+"""Size of what makes contours ragged, relative to what they enclose."""
+
+
+def draw_noise(rng: np.random.Generator, *, height: int, width: int) -> npt.NDArray[np.complex64]:
+    """Spectra of F fields of white noise of unit variance, (F, H, W // 2 + 1).
+
+    Even bytes serve: smoothing makes their sum normal, and normal numbers would take longer than all the rest.
+    """
+    white = np.frombuffer(rng.bytes(LAYERS * height * width), np.uint8).reshape(LAYERS, height, width)
+    return np.fft.rfft2((white.astype(np.float32) - np.float32(127.5)) * np.float32(1 / _BYTE_SD))
+
+
+def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: float, light: Any, xp: Any) -> Any:
+    """(..., H, W) brightness of the ground relative to a flat one.
+
+    values: effects by name. noise: (..., F, H, W // 2 + 1). light: direction in radians that ridges face.
+    """
+
+    def field(layer: int, size_nm: Any, *, ragged: Any = 0.0) -> Any:
+        return smooth_field(noise[..., layer, :, :], size_nm / pixel_nm, width=width, ragged=ragged, xp=xp)
+
+    relief = 1 + values["grain"] * field(0, values["grain_nm"]) + values["mottle"] * field(1, values["mottle_nm"])
+    slopes = _slope(noise[..., 8, :, :], values["waves_nm"] / pixel_nm, light, width=width, xp=xp)
+    relief = relief + values["waves"] * slopes
+    for layer, kind in ((2, "islands"), (4, "wrinkles")):
+        size_nm = values[f"{kind}_nm"]
+        above = field(layer, size_nm, ragged=values["ragged"]) - values[f"{kind}_level"]
+        right = (xp.roll(above, -1, -1) - xp.roll(above, 1, -1)) / 2
+        down = (xp.roll(above, -1, -2) - xp.roll(above, 1, -2)) / 2
+        slope = xp.sqrt(right * right + down * down + (0.05 * pixel_nm / size_nm) ** 2)
+        d = above / slope * (pixel_nm / values[f"{kind}_width_nm"])
+        facing = (right * xp.cos(light) + down * xp.sin(light)) / slope
+        ridge = values[kind] * xp.exp(-d * d) * (1 + values[f"{kind}_facing"] * (facing - 1))
+        inside = values[f"{kind}_step"] * _logistic(d, xp)
+        shown = _logistic((field(layer + 1, size_nm) - values[f"{kind}_shown"]) / _SOFT, xp)
+        relief = relief + shown * (ridge + inside)
+    return _not_negative(relief)
+
+
+def skin_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: float, xp: Any) -> Any:
+    """(..., H, W) brightness of the particles relative to a smooth surface: mottling, and streaks along the rows."""
+    size, length = values["skin_nm"] / pixel_nm, values["streak_nm"] / pixel_nm
+    mottle = smooth_field(noise[..., 6, :, :], size, width=width, xp=xp)
+    streak = smooth_field(noise[..., 7, :, :], length, width=width, rows_alone=True, xp=xp)
+    return _not_negative(1 + values["skin"] * mottle + values["streak"] * streak)
+
+
+def smooth_field(spectrum: Any, size: Any, *, width: int, ragged: Any = 0.0, rows_alone: bool = False, xp: Any) -> Any:
+    """(..., H, W) field of zero mean and unit variance with gaussian correlation, from (..., H, W // 2 + 1).
+
+    size: its standard deviation in pixels. ragged: how much of a finer field is in it. rows_alone: each row on its own.
+    """
+    kept, power = 0.0, 0.0
+    parts = [(1.0, size), (ragged, _FINER * size)]
+    rows, columns, half = _frequencies(spectrum.shape[-2], width, xp)
+    for share, one in parts:
+        kept = kept + share * _gauss(0 * one if rows_alone else one, rows, xp) * _gauss(one, half, xp)
+        for other_share, other in parts:
+            both = xp.sqrt((one * one + other * other) / 2)
+            down = _gauss(0 * both if rows_alone else both, rows, xp)
+            along = _gauss(both, columns, xp)
+            # The product of two gaussians is one again, squared.
+            power = power + share * other_share * (down * down).mean(-2, keepdims=True) * (along * along).mean(
+                -1, keepdims=True
+            )
+    return xp.fft.irfft2(spectrum * (kept / xp.sqrt(power)), s=(spectrum.shape[-2], width))
+
+
+def _slope(spectrum: Any, size: Any, light: Any, *, width: int, xp: Any) -> Any:
+    """(..., H, W) slope of a smooth field towards the light, of unit variance: waves lit from one side."""
+    height = spectrum.shape[-2]
+    rows, columns, half = _frequencies(height, width, xp)
+    down, right = xp.sin(light), xp.cos(light)
+    steep = down * rows * _gauss(size, rows, xp) * _gauss(size, half, xp)
+    steep = steep + right * _gauss(size, rows, xp) * half * _gauss(size, half, xp)
+    flat = [(_gauss(size, axis, xp) ** 2).mean(of, keepdims=True) for axis, of in ((rows, -2), (columns, -1))]
+    tilted = [
+        ((axis * _gauss(size, axis, xp)) ** 2).mean(of, keepdims=True) for axis, of in ((rows, -2), (columns, -1))
+    ]
+    power = down * down * tilted[0] * flat[1] + right * right * flat[0] * tilted[1]
+    return xp.fft.irfft2(spectrum * (1j * steep / xp.sqrt(power)), s=(height, width))
+
+
+def _gauss(size: Any, frequency: Any, xp: Any) -> Any:
+    return xp.exp(-0.5 * (size * frequency) ** 2)
+
+
+def _frequencies(height: int, width: int, xp: Any) -> tuple[Any, Any, Any]:
+    """Angular frequencies down (H, 1), across (1, W), and across in a half spectrum."""
+    down, across, half = np.fft.fftfreq(height), np.fft.fftfreq(width), np.fft.rfftfreq(width)
+    shaped = (down[:, None], across[None], half[None])
+    return tuple(xp.asarray((2 * np.pi * each).astype(np.float32)) for each in shaped)
+
+
+def _logistic(x: Any, xp: Any) -> Any:
+    # By tanh: it cannot overflow.
+    return 0.5 * (1 + xp.tanh(0.5 * x))
+
+
+def _not_negative(x: Any) -> Any:
+    return 0.5 * (x + abs(x))
