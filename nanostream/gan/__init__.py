@@ -1,0 +1,1 @@
+"""Fitting a texture to pictures that nobody annotated, and measuring how real the result looks."""
