@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-__all__ = ["Metrics", "MetricsPage", "StreamCounters", "StreamStats", "metrics", "serve_metrics"]
+__all__ = ["RAY_METRICS", "Metrics", "MetricsPage", "StreamCounters", "StreamStats", "metrics", "serve_metrics"]
+
+RAY_METRICS = (
+    "ray_node_cpu_count",
+    "ray_node_cpu_utilization",
+    "ray_node_gpus_utilization",
+    "ray_node_mem_total",
+    "ray_node_mem_used",
+)
+"""Ray's own, that the dashboard and the alerts read beside those of this process."""
 
 _SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
+import re
 import shutil
 import tempfile
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import nanostream.dataset
 from nanostream.dataset import StreamingDataset
 from nanostream.testing import FakeRecipe, assert_each_once, assert_in_order
 
@@ -34,6 +38,38 @@ def stream(**settings: Any) -> StreamingDataset:
 
 def indices(batches: Any) -> list[int]:
     return [index for batch in batches for index in torch.as_tensor(batch["index"]).reshape(-1).tolist()]
+
+
+def examples() -> dict[str, str]:
+    """The blocks of code in the package's docstring, by the first word of what stands before them."""
+    blocks = re.findall(r"^(\w+)[^\n]*:\n\n((?:    [^\n]*\n|\n)+)", nanostream.dataset.__doc__ or "", re.MULTILINE)
+    return {name: textwrap.dedent(code) for name, code in blocks}
+
+
+@pytest.mark.parametrize("name", ["torch", "torchdata", "Lightning", "Accelerate", "MONAI"])
+def test_example_runs(name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of each library, under 40 lines, runs as it stands, and sees each index once, in order."""
+    code = examples()[name]
+    assert 3 < len(code.splitlines()) < 40
+    monkeypatch.chdir(tmp_path)
+    seen: list[dict[str, Any]] = []
+    net = torch.nn.Conv2d(1, 2, 1)
+    with stream(transform=functools.partial(dict)) as dataset:
+        known = {
+            "DataLoader": DataLoader,
+            "itertools": itertools,
+            "torch": torch,
+            "stream": dataset,
+            "net": net,
+            "loss": lambda logits, mask: torch.nn.functional.cross_entropy(logits, mask.clamp(max=1).long()),
+            "train": seen.append,
+        }
+        exec(compile(code, name, "exec"), known)  # noqa: S102 - it is the package's own example
+        after = dataset.state_dict()["next_index"]
+    assert after >= 400
+    if seen:
+        assert assert_in_order(seen) == 400
+        assert known.get("state", {"next_index": 400}).get("next_index", 400) == 400
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -192,16 +228,21 @@ def train_in_ray(config: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    dataset = StreamingDataset(FakeRecipe(), synth=FAKE, batch_size=4, engine="local")
-    seen = [batch["index"].tolist() for batch in itertools.islice(DataLoader(dataset, batch_size=None), 3)]
-    place = dataset.state_dict()["next_index"]
+    with StreamingDataset(
+        FakeRecipe(), synth=FAKE, batch_size=4, engine=config["engine"], workers=config["workers"], pool=config["pool"]
+    ) as dataset:
+        seen = [batch["index"].tolist() for batch in itertools.islice(DataLoader(dataset, batch_size=None), 3)]
+        place = dataset.state_dict()["next_index"]
     file = pathlib.Path(config["folder"]) / f"rank-{rank}.json"
     file.write_text(json.dumps({"seen": seen, "world": world, "place": place}))
     ray.train.report({"rank": rank})
 
 
-def test_ray_train(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under Ray Train's torch trainer each rank gets its own part, by torch.distributed, and the same place."""
+@pytest.mark.parametrize(
+    "config", [{"engine": "local", "workers": 1, "pool": None}, {"engine": "ray", "workers": 2, "pool": "training"}]
+)
+def test_ray_train(config: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    """Under Ray Train's torch trainer each rank gets its own part, also of one pool, and the same place."""
     pytest.importorskip("ray.train.torch", exc_type=ImportError)
     import ray
     from ray.train import RunConfig, ScalingConfig
@@ -213,7 +254,7 @@ def test_ray_train(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
     try:
         TorchTrainer(
             source,
-            train_loop_config={"folder": str(tmp_path)},
+            train_loop_config={"folder": str(tmp_path), **config},
             torch_config=TorchConfig(backend="gloo"),
             scaling_config=ScalingConfig(num_workers=2, use_gpu=False),
             run_config=RunConfig(storage_path=str(tmp_path / "runs")),

@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -199,88 +196,3 @@ def test_closed_engine_is_refused() -> None:
         list(samples)
     with pytest.raises(StreamError, match="open"):
         engine.sample(0)
-
-
-SCRIPT = """
-import functools, sys
-from torch.utils.data import DataLoader
-from nanostream.dataset import StreamingDataset
-from nanostream.stream import cluster
-from nanostream.testing import FakeRecipe, FakeSynth
-
-if __name__ == "__main__":
-    synth = functools.partial(FakeSynth, seconds=0.01)
-    dataset = StreamingDataset(FakeRecipe(), engine="ray", synth=synth, batch_size=4)
-    loaded = {"num_workers": 1, "multiprocessing_context": "spawn"} if sys.argv[1] == "interrupt" else {}
-    for number, batch in enumerate(DataLoader(dataset, batch_size=None, **loaded)):
-        if number == 0:
-            print(cluster._current.temp_dir, flush=True)
-        if sys.argv[1] == "leave" and number == 3:
-            break
-        if sys.argv[1] == "raise" and number == 3:
-            raise ValueError("in the training loop")
-    if sys.argv[1] == "leave":
-        dataset.close()
-        assert cluster._current is None
-"""
-
-
-@pytest.mark.parametrize("end", ["leave", "raise", "interrupt"])
-def test_nothing_is_left_of_a_ray_that_was_started(end: str, tmp_path: pathlib.Path) -> None:
-    """close(), an exception, and Ctrl-C beside DataLoader workers leave no process and no folder of Ray's."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    process = subprocess.Popen(
-        [sys.executable, script, end],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    folder = process.stdout.readline().strip()
-    assert folder, process.communicate()[1]
-    assert pathlib.Path(folder).is_dir()
-    began = time.monotonic()
-    if end == "interrupt":
-        time.sleep(0.5)
-        began = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - began < 15
-    assert (process.returncode == 0) == (end == "leave"), stderr
-    assert {"leave": "", "raise": "in the training loop", "interrupt": "KeyboardInterrupt"}[end] in stderr
-    assert not pathlib.Path(folder).exists()
-    # The tracker that multiprocessing starts notices the end of its process a moment later.
-    until = time.monotonic() + 5
-    while (processes_with(folder) or processes_of(process.pid)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not processes_with(folder)
-    assert not processes_of(process.pid)
-
-
-def processes_of(session: int) -> list[str]:
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, fields = entry.read_text().rsplit(")", 1)
-        except OSError:
-            continue
-        state, _, _, of_session = fields.split()[:4]
-        if int(of_session) == session and state != "Z":
-            found.append(name)
-    return found
-
-
-def processes_with(text: str) -> list[str]:
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in line:
-            found.append(line)
-    return found

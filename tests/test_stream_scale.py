@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nanostream.errors import StreamError
 from nanostream.stream.keeper import Keeper, Report
-from nanostream.stream.scale import Measured, Scale, decide, span
+from nanostream.stream.scale import Measured, Scale, Workers, decide, span
 
 SHARES = st.floats(0, 1)
 
@@ -88,12 +88,15 @@ def test_wanted_stays_between_least_and_most(periods: list[tuple[float, float, i
 
 
 def test_span_of_workers() -> None:
-    """A number stands for itself; a pair must rise from 1."""
+    """A number stands for itself; a pair must rise from 1; what a worker takes is not less than nothing."""
     assert span(3) == (3, 3)
     assert span((2, 5)) == (2, 5)
+    assert span(Workers(2, 5, num_gpus=0.25)) == (2, 5)
     for bad in (0, (0, 2), (3, 2)):
         with pytest.raises(StreamError, match="least, most"):
             span(bad)
+    with pytest.raises(StreamError, match="num_gpus of at least 0"):
+        Workers(2, num_gpus=-1)
 
 
 class Clock:

@@ -7,14 +7,14 @@ import os
 import pathlib
 import pickle
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nanostream import errors
 from nanostream.errors import NanostreamError, StreamError
 from nanostream.stream.engine import Build, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from nanostream.sample import Sample
     from nanostream.stream.engine import StreamRecipe, Synthesizer
@@ -100,8 +100,13 @@ class RenderActor:
         except Exception as error:  # noqa: BLE001 - any failure goes back to the one who asked
             return Failure.of(error)
 
-    def render(self, flight: str, seed: int, lease: tuple[int, int, int]) -> Reply:
-        """Samples of the range `lease`; fewer where one fails, or the flight is no longer wanted."""
+    def render(
+        self, flight: str, seed: int, lease: tuple[int, int, int], more: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """Samples of the range `lease`; fewer where one fails, or the flight is no longer wanted.
+
+        more: what else the renderer takes, where it takes more than seed and index.
+        """
         samples: list[Sample] = []
         began = time.perf_counter()
         try:
@@ -109,7 +114,7 @@ class RenderActor:
             for index in range(*lease):
                 if flight in self._forgotten:
                     break
-                samples.append(synth.render(seed=seed, index=index))
+                samples.append(synth.render(seed=seed, index=index, **(more or {})))
         except Exception as error:  # noqa: BLE001 - any failure goes back to the one who asked
             return Reply(samples, time.perf_counter() - began, Failure.of(error), _resident_bytes())
         return Reply(samples, time.perf_counter() - began, None, _resident_bytes())

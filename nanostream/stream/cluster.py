@@ -1,60 +1,49 @@
-"""The Ray that this process uses: joined where there is one, else started here and removed again."""
+"""The Ray that this process uses: joined where there is one, else one of its own."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import dataclasses
-import logging
+import ipaddress
 import multiprocessing
 import os
-import pathlib
-import shutil
-import subprocess
+import re
+import socket
 import sys
 import tempfile
-import time
-import warnings
+import urllib.parse
 from typing import TYPE_CHECKING
 
 import ray
+from ray._private import ray_logging, services
 
 from nanostream.errors import StreamError
 from nanostream.stream.engine import fork_error
+from nanostream.stream.own import NAMESPACE, OwnRay, alone, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "NAMESPACE",
-    "Cluster",
-    "acquire",
-    "authentication",
-    "free_workers",
-    "most_workers",
-    "release",
-    "usable_cpus",
-]
+__all__ = ["Cluster", "acquire", "authentication", "release"]
 
-NAMESPACE = "nanostream"
-"""Ray namespace of the render workers' names."""
-
-_STORE_BYTES = 1 << 30
-_LEAST_BYTES = 100 << 20
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked at, not written to
-_GONE_SECONDS = 10.0
+_REACH_SECONDS = 5.0
+_WAIT = "RAY_gcs_server_port_wait_time_s"
+_WAIT_SECONDS = "3"
+_TRY = re.compile(rb"^\[.*(gcs_client\.cc|rpc_client\.h):")
+# The pool sees to a worker that dies; Ray would tell of each on stdout, in the midst of what a command prints.
+_NOTICE = re.compile(r"^A worker died or was killed while executing a task")
 
 
 @dataclasses.dataclass(slots=True)
 class Cluster:
-    """A connection to Ray. temp_dir: folder of a Ray that was started here, else None."""
+    """A connection to Ray. joined: by `acquire`, not by the user before. own: the Ray that was started for it."""
 
     address: str
     joined: bool
-    temp_dir: str | None
-    pid: int
+    own: OwnRay | None = None
+    pid: int = dataclasses.field(default_factory=os.getpid)
     users: int = 1
-    reaper: subprocess.Popen[bytes] | None = None
 
 
 _current: Cluster | None = None
@@ -79,10 +68,13 @@ def acquire(address: str | None) -> Cluster:
         _current.users += 1
         return _current
     if ray.is_initialized():
-        _current = Cluster(_gcs_address(address), joined=False, temp_dir=None, pid=os.getpid())
+        _current = Cluster(_gcs_address(address), joined=False)
         return _current
     address = address or os.environ.get("RAY_ADDRESS")
-    _current = _start() if address in (None, "", "local") else _join(str(address))
+    own = OwnRay.start() if address in (None, "", "local") else _join(str(address))
+    with contextlib.suppress(AttributeError):
+        ray_logging.stdout_deduplicator.skip_re = _NOTICE
+    _current = Cluster(_gcs_address(address), joined=True, own=own)
     atexit.register(_end_at_exit, _current)
     return _current
 
@@ -95,123 +87,68 @@ def release(cluster: Cluster) -> None:
         atexit.unregister(_end_at_exit)
 
 
-def free_workers(wanted: int, *, num_cpus: float) -> int:
-    """How many workers of `num_cpus` each Ray has room for, at most `wanted`; warns where it is fewer.
-
-    Raises StreamError where there is room for none.
-    """
-    total = ray.cluster_resources().get("CPU", 0.0)
-    most = wanted if num_cpus <= 0 else min(wanted, int(total / num_cpus))
-    free = 0
-    # Ray counts the CPUs of actors that have just ended as taken for a moment.
-    for _ in range(50):
-        cpus = ray.available_resources().get("CPU", 0.0)
-        free = wanted if num_cpus <= 0 else min(wanted, int(cpus / num_cpus))
-        if free >= most:
-            break
-        time.sleep(0.1)
-    if free < 1:
-        msg = (
-            f"expected a free CPU in Ray for at least one render worker, got {total:g} CPUs, all taken; "
-            "end other work there, or use engine='local'"
-        )
-        raise StreamError(msg)
-    if free < wanted:
-        msg = f"{wanted} render workers were asked for and Ray has free CPUs for {free}: going on with {free}"
-        warnings.warn(msg, stacklevel=2)
-    return free
-
-
-def most_workers(wanted: int, cluster: Cluster, *, num_cpus: float) -> int:
-    """How many workers there can ever be: a cluster that was joined may grow, a Ray started here cannot."""
-    if cluster.temp_dir is None or num_cpus <= 0:
-        return wanted
-    return min(wanted, int(ray.cluster_resources().get("CPU", 0.0) / num_cpus))
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use, by its affinity and its control group."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cpus = min(cpus, max(1, int(quota) // int(period)))
-    return cpus
-
-
-def _start() -> Cluster:
-    store_bytes = _store_bytes()
-    # Ray puts Unix sockets below its folder, and their paths may have 107 bytes.
-    root = tempfile.gettempdir()
-    temp_dir = tempfile.mkdtemp(prefix="nanostream-", dir=root if len(root) < 24 else "/tmp")  # noqa: PLR2004, S108
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    reaper = _reaper(temp_dir)
+def _join(address: str) -> None:
+    """Connect to a cluster; StreamError where it is not there, or does not let this process in."""
     try:
-        with _quiet():
-            ray.init(
-                address="local",
-                num_cpus=usable_cpus(),
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                namespace=NAMESPACE,
-                object_store_memory=store_bytes,
-                _temp_dir=temp_dir,
-            )
-    except (Exception, KeyboardInterrupt) as error:
-        with contextlib.suppress(Exception):
-            ray.shutdown()
-        shutil.rmtree(temp_dir, ignore_errors=True)
-        _dismiss(reaper)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        msg = f"expected Ray to start on this machine, got {_line(error)}; use engine='local', or name a cluster"
+        with _silently(), alone() if _is_alone(address) else contextlib.nullcontext():
+            ray.init(address=address, log_to_driver=False, configure_logging=False, namespace=NAMESPACE)
+    except Exception as error:
+        msg = f"expected a Ray cluster at {address!r} that this process may join, got {_reason(error)}"
         raise StreamError(msg) from error
-    return Cluster(_gcs_address(None), joined=True, temp_dir=temp_dir, pid=os.getpid(), reaper=reaper)
+
+
+def _is_alone(address: str) -> bool:
+    """Whether what is at the address listens on 127.0.0.1 alone, as a Ray that OwnRay starts; OSError for nothing."""
+    if address == "auto":
+        address = services.canonicalize_bootstrap_address(address) or ""
+    parts = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+    if parts.port is None:
+        return False
+    # Where nobody listens Ray itself tries for minutes.
+    with socket.create_connection((parts.hostname, parts.port), timeout=_REACH_SECONDS) as here:
+        if not ipaddress.ip_address(here.getpeername()[0]).is_loopback or parts.scheme:
+            return False
+    with contextlib.suppress(OSError), socket.create_connection((ray.util.get_node_ip_address(), parts.port), 1.0):
+        return False
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    """Why Ray lets nobody in, and what to do; Ray hides it behind other errors."""
+    reasons: list[BaseException] = [error]
+    while (before := reasons[-1].__cause__ or reasons[-1].__context__) is not None:
+        reasons.append(before)
+    text = " ".join(map(str, reasons))
+    if "InvalidAuthToken" in text or "Authentication" in text:
+        return (
+            "one that wants another token, or one at all; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or have the "
+            "cluster's token in ~/.ray/auth_token, before Ray is imported"
+        )
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", text)
+    if "ersion mismatch" in text or len(versions) > 1:
+        there = f"one of Ray {versions[0][0]} and Python {versions[0][1]}" if versions else "one of another version"
+        here = f"Ray {ray.__version__} and Python {sys.version.split()[0]}"
+        return f"{there} where this process has {here}; install the same versions here and there"
+    return f"{line_of(error)}; check the address, and that the cluster runs"
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what Ray says of its own start off stderr; errors still come through."""
-    logger = logging.getLogger("ray")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _reaper(temp_dir: str) -> subprocess.Popen[bytes]:
-    """A process that outlives this one by a second, to end a Ray whose driver was killed."""
-    script = pathlib.Path(__file__).with_name("reaper.py")
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(script), temp_dir],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _dismiss(reaper: subprocess.Popen[bytes]) -> None:
-    assert reaper.stdin is not None
-    with contextlib.suppress(OSError):
-        reaper.stdin.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        reaper.wait(timeout=_GONE_SECONDS)
-
-
-def _join(address: str) -> Cluster:
-    try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, namespace=NAMESPACE)
-    except Exception as error:
-        msg = (
-            f"expected a Ray cluster at {address!r} that this process may join, got {_line(error)}; "
-            "check the address, Ray's version there, and the token"
-        )
-        raise StreamError(msg) from error
-    return Cluster(_gcs_address(address), joined=True, temp_dir=None, pid=os.getpid())
+def _silently() -> Iterator[None]:
+    """Try for a few seconds, and keep what Ray's library writes of each try off stderr."""
+    before = os.environ.get(_WAIT)
+    os.environ.setdefault(_WAIT, _WAIT_SECONDS)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            if before is None:
+                del os.environ[_WAIT]
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if not _TRY.search(line)))
 
 
 def _gcs_address(address: str | None) -> str:
@@ -226,38 +163,17 @@ def _end(cluster: Cluster) -> None:
         return
     if _current is cluster:
         _current = None
-    if cluster.joined and ray.is_initialized():
+    if cluster.own is not None:
+        cluster.own.end()
+    elif cluster.joined and ray.is_initialized():
         ray.shutdown()
-    if cluster.temp_dir is not None:
-        # Ray's own processes write into the folder until they are gone.
-        until = time.monotonic() + _GONE_SECONDS
-        while pathlib.Path(cluster.temp_dir).exists() and time.monotonic() < until:
-            shutil.rmtree(cluster.temp_dir, ignore_errors=True)
-            time.sleep(0.05)
-    if cluster.reaper is not None:
-        _dismiss(cluster.reaper)
 
 
 def _end_at_exit(cluster: Cluster) -> None:
     # A child that still talks to a Ray that is gone would hold up the end of this process for many
     # seconds; multiprocessing ends its daemons a moment later anyway.
-    if cluster.temp_dir is not None and cluster.pid == os.getpid():
+    if cluster.own is not None and cluster.pid == os.getpid():
         for child in multiprocessing.active_children():
             if child.daemon:
                 child.terminate()
     _end(cluster)
-
-
-def _store_bytes() -> int:
-    free = shutil.disk_usage(_SHARED_MEMORY).free if pathlib.Path(_SHARED_MEMORY).is_dir() else 2 * _STORE_BYTES
-    if free < _LEAST_BYTES:
-        msg = (
-            f"expected {_LEAST_BYTES >> 20} MiB free in {_SHARED_MEMORY} for Ray's object store, got {free >> 20} MiB; "
-            "free some, start the container with --shm-size=1g, or use engine='local'"
-        )
-        raise StreamError(msg)
-    return max(_LEAST_BYTES, min(_STORE_BYTES, free // 2))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

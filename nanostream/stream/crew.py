@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from nanostream.stream.actor import RecipeText, RenderActor, packed
-from nanostream.stream.cluster import NAMESPACE
 from nanostream.stream.engine import import_path
+from nanostream.stream.own import NAMESPACE
 from nanostream.stream.worker import Worker
 
 if TYPE_CHECKING:
@@ -41,9 +41,17 @@ class Terms:
             num_gpus=num_gpus,
         )
 
+    @property
+    def needs(self) -> dict[str, float]:
+        """What each worker takes of Ray's resources, by name."""
+        return {name: amount for name, amount in (("CPU", self.num_cpus), ("GPU", self.num_gpus)) if amount > 0}
+
 
 def hire(name: str, terms: Terms) -> Worker:
     """A new worker; it ends with the process that hired it, and starts again whenever it is lost."""
+    for aside in (RenderActor.pid, RenderActor.forget):
+        # Answered on a thread of their own, while the other one renders. A handle over ray:// cannot say so by call.
+        ray.method(concurrency_group="health")(aside)
     actor: Any = ray.remote(concurrency_groups={"health": 1})(RenderActor)  # type: ignore[reportCallIssue]
     handle = actor.options(
         name=name,

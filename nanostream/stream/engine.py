@@ -85,13 +85,15 @@ class Ticket:
     """What another process needs to join an engine's workers; reading it imports no Ray.
 
     authentication: environment variables, to be set before Ray is imported. keeper: name of the
-    actor that hires the workers and knows who they are, where there is one.
+    actor that hires the workers and knows who they are, where there is one. folder: of a Ray that
+    was started for the engine, removed with it.
     """
 
     address: str
     names: tuple[str, ...]
     authentication: dict[str, str]
     keeper: str | None = None
+    folder: str | None = None
 
 
 class Engine(abc.ABC):

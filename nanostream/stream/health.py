@@ -79,7 +79,7 @@ class Health:
 
     def _ping(self, worker: Worker) -> None:
         worker.pinged_at = time.monotonic()
-        reference = worker.handle.pid.options(concurrency_group="health").remote()
+        reference = worker.handle.pid.remote()
         worker.ping = reference
 
         def answered(outcome: Any) -> None:

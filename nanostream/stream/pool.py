@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -14,18 +13,17 @@ import ray.exceptions
 from nanostream.errors import StreamError
 from nanostream.stream import cluster
 from nanostream.stream.actor import Failure, Reply
-from nanostream.stream.crew import Terms, find, hire, known
 from nanostream.stream.engine import Ticket
 from nanostream.stream.health import Health
-from nanostream.stream.roster import Roster
-from nanostream.stream.worker import Lost, Worker
+from nanostream.stream.worker import Lost
 from nanostream.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from nanostream.stream.engine import Build
-    from nanostream.telemetry import StreamCounters
+    from nanostream.stream.roster import Roster
+    from nanostream.stream.worker import Worker
 
 __all__ = ["Pool"]
 
@@ -59,81 +57,31 @@ class Pool:
         self.build: Build | None = None
         self._tend()
 
-    @classmethod
-    def start(
-        cls,
-        terms: Terms,
-        *,
-        span: tuple[int, int],
-        name: str | None,
-        address: str | None,
-        most_resident_bytes: int | None,
-        counters: StreamCounters,
-    ) -> Pool:
-        """New workers; fewer than asked for, with a warning, where Ray has fewer free CPUs.
-
-        With a name, or with a span that leaves a choice, they belong to a keeper, and a pool of that
-        name that is already there is joined.
-        """
-        connection = cluster.acquire(address)
-        made: list[Worker] = []
-        try:
-            token = uuid.uuid4().hex[:12]
-            if name is not None or span[0] < span[1]:
-                keeper = f"pool-{name or token}"
-                if not known(keeper):
-                    least = cluster.free_workers(span[0], num_cpus=terms.num_cpus)
-                    span = least, max(least, cluster.most_workers(span[1], connection, num_cpus=terms.num_cpus))
-                roster = Roster.open(keeper, terms, span=span, counters=counters)
-                return cls(connection, [], owner=False, roster=roster, most_resident_bytes=most_resident_bytes)
-            count = cluster.free_workers(span[0], num_cpus=terms.num_cpus)
-            made.extend(hire(f"render-{token}-{number}", terms) for number in range(count))
-        except BaseException:
-            cls(connection, made, owner=True).close()
-            raise
-        return cls(connection, made, owner=True, most_resident_bytes=most_resident_bytes)
-
-    @classmethod
-    def join(cls, ticket: Ticket, *, counters: StreamCounters) -> Pool:
-        """The workers of another process's pool; StreamError where they are gone."""
-        connection = cluster.acquire(ticket.address)
-        try:
-            if ticket.keeper is not None:
-                roster = Roster.join(ticket.keeper, counters=counters)
-                return cls(connection, [], owner=False, roster=roster)
-            return cls(connection, [find(name) for name in ticket.names], owner=False)
-        except Exception as error:
-            cluster.release(connection)
-            msg = (
-                "expected the render workers of the process that started this one, got none "
-                f"({error}); keep its dataset open"
-            )
-            raise StreamError(msg) from error
-
     @property
     def ticket(self) -> Ticket:
         """What another process needs to join."""
         assert self._connection is not None
         names = tuple(worker.name for worker in self.workers)
         keeper = self._roster.keeper if self._roster else None
-        return Ticket(self._connection.address, names, cluster.authentication(), keeper)
+        folder = self._connection.own.temp_dir if self._connection.own else None
+        return Ticket(self._connection.address, names, cluster.authentication(), keeper, folder)
 
     @property
     def consumers(self) -> int:
         """How many consumers share the workers, as far as a keeper counts them."""
         return self._roster.consumers if self._roster else 1
 
-    def ask(self, worker: Worker, flight: str, seed: int, lease: range) -> Any:
-        """Ask a worker for a lease; returns what `poll` knows the reply by."""
+    def ask(self, worker: Worker, flight: str, seed: int, lease: range, more: Mapping[str, Any] | None = None) -> Any:
+        """Ask a worker for a lease; returns what `poll` knows the reply by. more: see `RenderActor.render`."""
         worker.asked += 1
-        return worker.handle.render.remote(flight, seed, (lease.start, lease.stop, lease.step))
+        return worker.handle.render.remote(flight, seed, (lease.start, lease.stop, lease.step), more)
 
     def forget(self, flight: str) -> None:
         """Tell all workers that nobody waits for a flight any more."""
         # Ray starts a new cluster of its own accord when it is used after its end.
         for worker in self.workers if ray.is_initialized() else ():
             with contextlib.suppress(Exception):
-                worker.handle.forget.options(concurrency_group="health").remote(flight)
+                worker.handle.forget.remote(flight)
 
     def poll(self, asked: Collection[Any], timeout: float) -> tuple[list[tuple[Any, Reply | Failure | Lost]], bool]:
         """Replies that are there, and whether anything moved; waits up to `timeout` s for the first.
@@ -163,7 +111,7 @@ class Pool:
 
     def pids(self) -> list[int]:
         """Process numbers of the workers that answer; waits for those that start."""
-        calls = [worker.handle.pid.options(concurrency_group="health").remote() for worker in self.workers]
+        calls = [worker.handle.pid.remote() for worker in self.workers]
         return [pid for pid in map(_get, calls) if isinstance(pid, int)]
 
     def send(self, reference: Any, then: Callable[[Any], None], *, worker: Worker | None = None) -> None:

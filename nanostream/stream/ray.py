@@ -13,8 +13,8 @@ from nanostream.stream.crew import Terms
 from nanostream.stream.engine import SYNTH, Build, Engine, Ticket, fork_error
 from nanostream.stream.flight import Flight
 from nanostream.stream.lease import Patience
-from nanostream.stream.pool import Pool
-from nanostream.stream.scale import span
+from nanostream.stream.pools import join_pool, start_pool
+from nanostream.stream.scale import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,13 +28,13 @@ __all__ = ["RayEngine"]
 class RayEngine(Engine):
     """Render workers as Ray actors, each with one renderer and one thread.
 
-    workers: actors to start; fewer where Ray has fewer free CPUs, with a warning. (least, most): as many
-    as the consumers need, by what they wait for, see scale.py.
+    workers: actors to start; fewer where Ray has no room for them, with a warning. (least, most): as many
+    as the consumers need, by what they wait for, see scale.py; a cluster that was joined is asked for them
+    all, so that its autoscaler adds nodes. `scale.Workers` says what each takes of CPUs and GPUs.
     pool: name of workers that several consumers on one cluster share: the first starts them, the last
     ends them, and all render one recipe.
     address: of a Ray cluster; None: the one this process holds, RAY_ADDRESS, or one started here.
     ticket: join the workers of another engine instead (its `ticket`); then they end with that one.
-    num_cpus, num_gpus: what Ray sets aside for each worker.
     in_flight: leases that each worker has at a time; one more a worker may wait for its turn, so
     at most (in_flight + 1) * workers leases, or `ahead` samples if more, are held at a time; and at
     most in_flight_bytes, but for two leases.
@@ -48,13 +48,11 @@ class RayEngine(Engine):
         recipe: StreamRecipe,
         *,
         seed: int = 0,
-        workers: int | tuple[int, int] = 1,
+        workers: int | tuple[int, int] | Workers = 1,
         pool: str | None = None,
         address: str | None = None,
         ticket: Ticket | None = None,
         synth: str | Callable[..., Synthesizer] = SYNTH,
-        num_cpus: float = 1.0,
-        num_gpus: float = 0.0,
         in_flight: int = 2,
         in_flight_bytes: int = 512 << 20,
         most_resident_bytes: int | None = 4 << 30,
@@ -63,7 +61,7 @@ class RayEngine(Engine):
         timeout_seconds: float = 300.0,
     ) -> None:
         super().__init__()
-        least_and_most = span(workers)
+        crew = Workers.of(workers)
         if in_flight < 1 or in_flight_bytes < 1 or timeout_seconds <= 0:
             msg = (
                 "expected in_flight and in_flight_bytes of at least 1 and timeout_seconds above 0, "
@@ -80,16 +78,16 @@ class RayEngine(Engine):
         self._timeout_seconds = timeout_seconds
         self._pid = os.getpid()
         if ticket is None:
-            self._pool = Pool.start(
-                Terms.of(recipe, synth, num_cpus=num_cpus, num_gpus=num_gpus),
-                span=least_and_most,
+            self._pool = start_pool(
+                Terms.of(recipe, synth, num_cpus=crew.num_cpus, num_gpus=crew.num_gpus),
+                span=crew.span,
                 name=pool,
                 address=address,
                 most_resident_bytes=most_resident_bytes,
                 counters=self.counters,
             )
         else:
-            self._pool = Pool.join(ticket, counters=self.counters)
+            self._pool = join_pool(ticket, counters=self.counters)
         self._finalizer = weakref.finalize(self, self._pool.close)
         self._finalizer.atexit = False  # the end of Ray itself, see cluster.py, ends the workers too
         if multiprocessing.parent_process() is not None:

@@ -11,9 +11,9 @@ import ray
 import ray.exceptions
 
 from nanostream.errors import StreamError
-from nanostream.stream.cluster import NAMESPACE
 from nanostream.stream.crew import find
 from nanostream.stream.keeper import KeeperActor, Names, Report
+from nanostream.stream.own import NAMESPACE
 from nanostream.telemetry import metrics
 
 if TYPE_CHECKING:

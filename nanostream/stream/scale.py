@@ -12,7 +12,7 @@ import math
 
 from nanostream.errors import StreamError
 
-__all__ = ["Measured", "Scale", "decide", "span"]
+__all__ = ["Measured", "Scale", "Workers", "decide", "span"]
 
 _STARVED = 0.02
 _GROW_PERIODS = 2
@@ -62,10 +62,40 @@ def decide(scale: Scale, measured: Measured, *, least: int, most: int) -> Scale:
     return Scale(wanted)
 
 
-def span(workers: int | tuple[int, int]) -> tuple[int, int]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workers:
+    """From `least` to `most` render workers, None for as many as `least`, and what Ray sets aside for each.
+
+    num_gpus may be a fraction: 0.25 puts four workers on one GPU, each with all of its memory before it.
+    """
+
+    least: int = 1
+    most: int | None = None
+    num_cpus: float = dataclasses.field(default=1.0, kw_only=True)
+    num_gpus: float = dataclasses.field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Raise StreamError unless 1 <= least <= most and they take nothing less than nothing."""
+        if not 1 <= self.least <= self.span[1]:
+            msg = f"expected workers of at least 1, or (least, most), got {self.least} and {self.most}"
+            raise StreamError(msg)
+        if self.num_cpus < 0 or self.num_gpus < 0:
+            msg = f"expected num_cpus and num_gpus of at least 0, got {self.num_cpus} and {self.num_gpus}"
+            raise StreamError(msg)
+
+    @classmethod
+    def of(cls, workers: int | tuple[int, int] | Workers) -> Workers:
+        """The same from a number, or from the least and the most."""
+        if isinstance(workers, Workers):
+            return workers
+        return cls(workers) if isinstance(workers, int) else cls(*workers)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Least and most."""
+        return self.least, self.least if self.most is None else self.most
+
+
+def span(workers: int | tuple[int, int] | Workers) -> tuple[int, int]:
     """Least and most workers; raises StreamError unless 1 <= least <= most."""
-    least, most = (workers, workers) if isinstance(workers, int) else workers
-    if not 1 <= least <= most:
-        msg = f"expected workers of at least 1, or (least, most), got {workers}"
-        raise StreamError(msg)
-    return least, most
+    return Workers.of(workers).span

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing.context
+import multiprocessing.process
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from nanostream.stream.engine import Engine, StreamRecipe, Synthesizer, Ticket
     from nanostream.stream.plan import Share
+    from nanostream.stream.scale import Workers
     from nanostream.telemetry import StreamStats
 
 __all__ = ["Source"]
@@ -25,7 +27,7 @@ __all__ = ["Source"]
 
 class _Settings(TypedDict):
     engine: str
-    workers: int | tuple[int, int]
+    workers: int | tuple[int, int] | Workers
     address: str | None
     pool: str | None
     synth: str | Callable[..., Synthesizer]
@@ -45,7 +47,7 @@ class Source:
         *,
         seed: int,
         engine: str,
-        workers: int | tuple[int, int],
+        workers: int | tuple[int, int] | Workers,
         address: str | None,
         pool: str | None,
         synth: str | Callable[..., Synthesizer],
@@ -93,7 +95,7 @@ class Source:
                 consumers=share.workers if share else 1,
                 timeout_seconds=self._settings["timeout_seconds"],
             )
-            _end_quietly()
+            _end_quietly(self._ticket)
         if self._engine is None:
             self._engine = open_engine(self.recipe, seed=self.seed, **self._settings)
         return self._engine
@@ -145,17 +147,23 @@ class Source:
         self.__dict__.update(state)
         self._pid = os.getpid()
 
-    def _kind(self) -> Literal["local", "ray"]:
+    def _kind(self) -> Literal["local", "ray", "http"]:
         settings = self._settings
         return choose_engine(
             settings["engine"], workers=settings["workers"], address=settings["address"], pool=settings["pool"]
         )
 
 
-def _end_quietly() -> None:
-    """Give a DataLoader worker its signal handlers back: Ray's print a stack and end it late."""
+def _end_quietly(ticket: Ticket) -> None:
+    """Give a DataLoader worker its signal handlers back: Ray's print a stack and end it late.
+
+    And have multiprocessing put its sockets into the folder of our Ray: a worker that is ended leaves them.
+    """
     import torch.utils.data
 
     if torch.utils.data.get_worker_info() is not None:
         with contextlib.suppress(AttributeError):
             torch._C._set_worker_signal_handlers()  # noqa: SLF001 - what DataLoader itself calls
+            if ticket.folder is not None:
+                config: dict[str, Any] = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
+                config.setdefault("tempdir", ticket.folder)

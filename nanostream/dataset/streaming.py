@@ -1,9 +1,4 @@
-"""StreamingDataset: the stream as PyTorch takes it.
-
-    ds = StreamingDataset(recipe, seed=0, batch_size=16, engine="ray", workers=4)
-    for batch in DataLoader(ds, batch_size=None):
-        batch["image"], batch["mask"], batch["index"]
-        state = ds.state_dict(after=batch)
+"""StreamingDataset: batches of the stream, in order, from a place on.
 
 Legend: B = samples in a batch, H, W = picture height and width in pixels.
 """
@@ -14,24 +9,23 @@ import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
-import torch.distributed
 import torch.utils.data
 
-from nanostream.collate import collate, sample_tensors
+from nanostream.dataset.form import Form
+from nanostream.dataset.rank import Rank
 from nanostream.errors import StreamError
-from nanostream.receipt import Receipt
 from nanostream.seeding import check_index, check_seed
 from nanostream.stream.board import NO_PLACE, Board, Turn, iteration_tag, place_behind
 from nanostream.stream.engine import SYNTH, Build
 from nanostream.stream.plan import Place, Share, count_steps, leases, steps
+from nanostream.stream.remote import RemoteRecipe
 from nanostream.stream.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from nanostream.sample import Sample
     from nanostream.stream.engine import StreamRecipe, Synthesizer
+    from nanostream.stream.scale import Workers
     from nanostream.telemetry import StreamStats
 
 __all__ = ["StreamingDataset"]
@@ -48,9 +42,12 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
     that batches; several DataLoader workers then give each index once, but only the loader's order
     and no place (`next_index` is -1).
 
+    recipe: or the address of one that a gateway serves, such as http://host:8000/v1/tio2-sem; then `token` is
+    the gateway's, by default what NANOSTREAM_TOKEN holds, and the gateway renders.
     engine: `local` renders in this process, `ray` in `workers` actors; `auto` takes `ray` where a
     cluster is named or held or more than one worker is asked for. workers=(least, most): as many as
-    the training loop needs. address: of a Ray cluster. pool: name of workers that several datasets or
+    the training loop needs; `stream.scale.Workers(2, 8, num_gpus=0.5)` also says what each takes of Ray's CPUs and
+    GPUs. address: of a Ray cluster. pool: name of workers that several datasets or
     processes on one cluster share, see `stream.ray.RayEngine`.
     length: samples in a finite stream that gives the same samples each time it is iterated.
     rank, world_size: torch.distributed's unless told, taken where the dataset is iterated or pickled.
@@ -71,12 +68,13 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
 
     def __init__(
         self,
-        recipe: StreamRecipe,
+        recipe: StreamRecipe | str,
         *,
+        token: str | None = None,
         seed: int = 0,
         batch_size: int | None = 16,
         engine: str = "auto",
-        workers: int | tuple[int, int] = 1,
+        workers: int | tuple[int, int] | Workers = 1,
         address: str | None = None,
         pool: str | None = None,
         length: int | None = None,
@@ -89,13 +87,12 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         synth: str | Callable[..., Synthesizer] = SYNTH,
         timeout_seconds: float = 300.0,
     ) -> None:
-        if (rank is None) is not (world_size is None):
-            msg = f"expected rank and world_size together or neither, got {rank} and {world_size}"
-            raise StreamError(msg)
         for name, value in (("length", length), ("lease", lease)):
             if value is not None and value < 1:
                 msg = f"expected {name} of at least 1, got {value}"
                 raise StreamError(msg)
+        if isinstance(recipe, str):
+            recipe, engine = RemoteRecipe(recipe, token=token, timeout_seconds=timeout_seconds), "http"
         self._source = Source(
             recipe,
             seed=check_seed(seed),
@@ -108,10 +105,8 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
         )
         self.batch_size = batch_size
         self.length = None if length is None else check_index(length)
-        self._rank, self._world_size = rank, world_size
-        self._transform = transform
-        self._particles = particles
-        self._receipts = receipts
+        self._rank = Rank(rank, world_size)
+        self._form = Form(particles=particles, receipts=receipts, transform=transform)
         self._lease = lease
         self._board = Board()
         self._iterations = 0
@@ -151,8 +146,7 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The sample of any index, as with batch_size=None, without `next_index`."""
-        sample = self._source.engine().sample(check_index(index))
-        return self._transformed(self._tensors(sample))
+        return self._form.one(self._source.engine().sample(check_index(index)))
 
     def __len__(self) -> int:
         """Batches of this rank in a finite stream, or samples with batch_size=None; else TypeError."""
@@ -222,8 +216,7 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything, with the rank that holds here."""
-        rank, world_size = self._world()
-        return {**self.__dict__, "_rank": rank, "_world_size": world_size}
+        return {**self.__dict__, "_rank": self._rank.here()}
 
     def _batches(self, share: Share, tag: int, *, turn: Turn | None = None) -> Iterator[dict[str, Any]]:
         engine = self._source.engine(share)
@@ -245,44 +238,19 @@ class StreamingDataset(torch.utils.data.IterableDataset[dict[str, Any]]):
                     # The last step of a finite stream may hold two samples of a rank.
                     places = [*step.indices[1:], step.next_index]
                     for sample, place in zip(some, places, strict=True):
-                        tensors = self._tensors(sample)
-                        known = place if share.workers == 1 else NO_PLACE
-                        yield self._handed(tensors, torch.tensor(known), turn, place)
+                        yield self._handed(
+                            self._form.one(sample, next_index=place if share.workers == 1 else NO_PLACE), turn, place
+                        )
                 else:
-                    together = list(some)
-                    batch = collate(together, particles=self._particles)
-                    if self._receipts:
-                        batch["receipt"] = [str(Receipt.of(sample.meta)) for sample in together]
-                    places = torch.full((len(step.indices),), step.next_index)
-                    yield self._handed(batch, places, turn, step.next_index)
+                    batch = self._form.batch(list(some), next_index=step.next_index)
+                    yield self._handed(batch, turn, step.next_index)
         finally:
             samples.close()  # type: ignore[attr-defined]
 
-    def _tensors(self, sample: Sample) -> dict[str, Any]:
-        tensors = sample_tensors(sample, particles=self._particles)
-        return {**tensors, "receipt": str(Receipt.of(sample.meta))} if self._receipts else tensors
-
-    def _handed(self, tensors: dict[str, Any], places: torch.Tensor, turn: Turn, next_index: int) -> dict[str, Any]:
-        tensors["next_index"] = places
-        tensors = self._transformed(tensors)
+    def _handed(self, tensors: dict[str, Any], turn: Turn, next_index: int) -> dict[str, Any]:
         self._board.advance(turn, next_index, end=self.length)
         return tensors
 
-    def _transformed(self, tensors: dict[str, Any]) -> dict[str, Any]:
-        return tensors if self._transform is None else self._transform(tensors)
-
     def _share(self, *, worker: int = 0, workers: int = 1) -> Share:
-        rank, world_size = self._world()
-        return Share(
-            batch_size=1 if self.batch_size is None else self.batch_size,
-            rank=0 if rank is None else rank,
-            world_size=1 if world_size is None else world_size,
-            worker=worker,
-            workers=workers,
-        )
-
-    def _world(self) -> tuple[int | None, int | None]:
-        told = self._rank is not None
-        if not told and torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return self._rank, self._world_size
+        batch_size = 1 if self.batch_size is None else self.batch_size
+        return self._rank.share(batch_size=batch_size, worker=worker, workers=workers)
