@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from stored_samples import contents
 
 from nanostream.errors import NanostreamError, RenderError, SampleIndexError, StoreError, StreamError
 from nanostream.export import FORMATS, export, write
@@ -46,11 +47,6 @@ def noise(count: int, *, size: int = 96) -> Iterator[Sample]:
         image = rng.integers(0, 256, (size, size), dtype=np.uint8)
         mask = rng.integers(0, 40_001, (size, size), dtype=np.uint16)
         yield Sample(seed=0, index=index, image=image, mask=mask, meta=meta)
-
-
-def contents(folder: pathlib.Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def test_exported_samples_are_the_rendered_ones(form: str, tmp_path: pathlib.Path) -> None:
@@ -154,7 +150,7 @@ def test_wrong_words_are_named(form: str, tmp_path: pathlib.Path) -> None:
     """An unknown format names the nearest, an unknown engine those there are, a range its limit."""
     with pytest.raises(StoreError, match=f"got '{form[:-1]}': did you mean '{form}'"):
         exported(form[:-1], tmp_path / "set", synth=_unwanted)
-    with pytest.raises(StreamError, match="'auto', 'local' or 'ray', got 'rya'"):
+    with pytest.raises(StreamError, match=r"expected engine 'auto', .* got 'rya'"):
         exported(form, tmp_path / "set", engine="rya", synth=_unwanted)
     for options in ({"start": -1}, {"start": 2**53}, {"seed": -1}, {"count": 2**54}):
         with pytest.raises(SampleIndexError, match="from 0 to"):
@@ -209,7 +205,7 @@ def test_full_disk_keeps_whole_shards_only(form: str, small_disk: pathlib.Path) 
             assert hashlib.sha256((out / name).read_bytes()).hexdigest() == entry["sha256"]
     if form in _READERS:
         assert len(sink.missing()) < sink.parts
-        with pytest.raises(StoreError, match=r"expected 25 shards with their manifests|expected to read the Zarr"):
+        with pytest.raises(StoreError, match=r"expected 25 parts with their manifests .* is missing"):
             _READERS[form](out)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from stored_samples import contents
 
 from nanostream.errors import StoreError
 from nanostream.export import FORMATS, export
-from nanostream.formats.folder import LocalFolder, RemoteFolder, open_folder
+from nanostream.formats.folder import LocalFolder, open_folder
+from nanostream.formats.remote import RemoteFolder
 from nanostream.formats.verify import verify
 from nanostream.stored import ShardDataset, ZarrDataset
 from nanostream.testing import FakeRecipe, FakeSynth
@@ -37,11 +39,6 @@ def bucket() -> Iterator[str]:
 
 def exported(form: str, out: Any, **options: Any) -> Any:
     return export(_RECIPE, format=form, out=out, **{"count": 20, "shard_size": 4, "synth": FakeSynth, **options})
-
-
-def contents(folder: Any) -> dict[str, str]:
-    place = open_folder(folder)
-    return {name: hashlib.sha256(place.read(name)).hexdigest() for name in place.sizes()}
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -111,6 +108,20 @@ def test_damage_afar_is_told(form: str, bucket: str, tmp_path: pathlib.Path) -> 
         list(_DATASETS[form](f"{bucket}/set", cache=tmp_path / "cache"))
 
 
+def test_folders_are_made_where_there_are_some(tmp_path: pathlib.Path) -> None:
+    """On a file system that fsspec opens and that has folders, a set is made with them, small files and large."""
+    folder = RemoteFolder(f"file://{tmp_path}/a/b")
+    with folder.open("c/large") as file:
+        file.write(b"12")
+    for number in range(100):
+        folder.put(f"d/{number}/small", b"345")
+    assert not (tmp_path / "a" / "b" / "d" / "99" / "small").exists()
+    assert folder.sizes() == {"c/large": 2, **{f"d/{number}/small": 3 for number in range(100)}}
+    assert folder.read("d/99/small", 1, 1) == b"4"
+    folder.remove("c/large")
+    assert folder.size("c/large") is None
+
+
 def test_unknown_places_are_one_sentence(tmp_path: pathlib.Path) -> None:
     """A protocol that fsspec does not know, and a folder that is not there, are StoreErrors of one line."""
     for address in ("nothing://x/y", "s3nope://bucket"):
@@ -123,12 +134,32 @@ def test_unknown_places_are_one_sentence(tmp_path: pathlib.Path) -> None:
     assert isinstance(open_folder("memory://x"), RemoteFolder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.fixture
+def read_only(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder that nobody may write to: root only cannot where the disk itself is read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid():
+        folder.chmod(0o500)
+        yield folder
+        folder.chmod(0o700)
+        return
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)],  # noqa: S607 as a user would
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    if done.returncode:
+        pytest.skip(f"mounting a read-only disk needs rights that are missing here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607 as a user would
+
+
 @pytest.mark.parametrize("form", FORMATS)
-def test_read_only_target_is_one_sentence(form: str, tmp_path: pathlib.Path) -> None:
+def test_read_only_target_is_one_sentence(form: str, read_only: pathlib.Path) -> None:
     """A folder that may not be written to is one sentence, and nothing is left in it."""
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match=r"^expected to write .*access is denied"):
-        exported(form, tmp_path / "set")
-    tmp_path.chmod(0o700)
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match=r"^expected to write .*(access is denied|disk is read-only)") as caught:
+        exported(form, read_only / "set")
+    assert "\n" not in str(caught.value)
+    assert list(read_only.iterdir()) == []

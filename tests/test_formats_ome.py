@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -22,6 +24,7 @@ from nanostream.sample import PARTICLE_COLUMNS, Sample
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Sequence
 
 _COUNT, _START, _PIXEL_NM = 3, 7, 2.5
 _SHAPE = (300, 262)
@@ -198,25 +201,41 @@ def test_ome_zarr_models_validates(collection: tuple[str, pathlib.Path]) -> None
 
 
 _NAPARI = """
-import sys, numpy
+import hashlib, sys, numpy, npe2
 from napari.components import ViewerModel
+npe2.PluginManager.instance().discover()
 viewer = ViewerModel()
 viewer.open(sys.argv[1], plugin="napari-ome-zarr")
 for layer in viewer.layers:
-    level = layer.data[0] if layer.multiscale else layer.data
-    print(type(layer).__name__, tuple(float(s) for s in layer.scale), int(numpy.asarray(level).astype("i8").sum()))
+    level = numpy.asarray(layer.data[0] if layer.multiscale else layer.data)
+    digest = hashlib.sha256(level.astype("<u2").tobytes()).hexdigest()
+    known = [float(one) for one in getattr(layer, "properties", {}).get("diameter_nm", [])]
+    print(type(layer).__name__, layer.scale.tolist(), level.shape, digest, known)
 """
 
 
-def test_napari_shows_labels_over_the_image(collection: tuple[str, pathlib.Path]) -> None:
-    """Napari, without a window, opens image and labels at one scale, with the sample's pixels.
-
-    Not in the `interop` extra, since its pytest plugin fails under `filterwarnings = error`; try it
-    with `pip install napari napari-ome-zarr` and `pytest -p no:napari -p no:npe2`.
-    """
+@pytest.mark.parametrize("series", [[2], range(_COUNT)])
+def test_napari_shows_labels_over_the_image(collection: tuple[str, pathlib.Path], series: Sequence[int]) -> None:
+    """Napari, without a window, opens a series or all, labels with their diameters over the image, pixel by pixel."""
     pytest.importorskip("napari_ome_zarr")
     _, folder = collection
-    one = sample(_START + 2)
-    image, labels = run(_NAPARI, str(folder / "2")).splitlines()[-2:]
-    assert image == f"Image ({_PIXEL_NM}, {_PIXEL_NM}) {one.image.sum(dtype='i8')}"
-    assert labels == f"Labels ({_PIXEL_NM}, {_PIXEL_NM}) {one.mask.sum(dtype='i8')}"
+    expected = []
+    for one in (sample(_START + number) for number in series):
+        known = one.meta["particles"]["diameter_nm"]
+        for kind, pixels, diameters in (("Image", one.image, []), ("Labels", one.mask, known)):
+            digest = hashlib.sha256(pixels.astype("<u2").tobytes()).hexdigest()
+            expected.append(f"{kind} {[_PIXEL_NM, _PIXEL_NM]} {_SHAPE} {digest} {diameters}")
+    shown = run(_NAPARI, str(folder / "2" if len(series) == 1 else folder)).splitlines()
+    assert shown[-len(expected) :] == expected
+
+
+def test_ome_xml_describes_every_series(collection: tuple[str, pathlib.Path]) -> None:
+    """METADATA.ome.xml names each series in order, with its size and the pixel size in nanometres."""
+    _, folder = collection
+    images = list(ET.parse(folder / "OME" / "METADATA.ome.xml").getroot())  # noqa: S314 our own file
+    assert [image.get("ID") for image in images] == [f"Image:{series}" for series in range(_COUNT)]
+    assert [image.get("Name") for image in images] == [f"sample {_START + series}" for series in range(_COUNT)]
+    for image in images:
+        pixels = image[0].attrib
+        assert (int(pixels["SizeY"]), int(pixels["SizeX"]), pixels["Type"]) == (*_SHAPE, "uint8")
+        assert (float(pixels["PhysicalSizeX"]), pixels["PhysicalSizeXUnit"]) == (_PIXEL_NM, "nm")

@@ -12,57 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from stored_samples import COUNT, SHARD, START, contents, provenance, sample, samples
 
 from nanostream.errors import StoreError
-from nanostream.formats.provenance import Provenance
-from nanostream.formats.sink import sealed
+from nanostream.formats.seal import sealed
 from nanostream.formats.sinks import write_samples
 from nanostream.formats.webdataset import tar_header, tar_name
 from nanostream.formats.webdataset_reader import ShardReader
-from nanostream.sample import PARTICLE_COLUMNS, Sample
-from nanostream.seeding import Purpose, generator
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-_START, _COUNT, _SHARD = 5, 23, 8
+    from nanostream.sample import Sample
+
 _DECODERS = [
     *("l8", "rgb8", "rgba8", "l", "rgb", "rgba", "pill", "pil", "pilrgb", "pilrgba"),
     *("torchl8", "torchrgb8", "torchrgba8", "torchl", "torchrgb", "torch", "torchrgba"),
 ]
 
 
-def sample(index: int) -> Sample:
-    rng = generator(3, index, Purpose.SCENE)
-    image = rng.integers(0, 256, (24, 32), dtype=np.uint8)
-    mask = rng.choice(np.array([0, 1, 300, 40_000, 65_535], np.uint16), (24, 32))
-    particles = {name: rng.normal(size=3).tolist() for name in PARTICLE_COLUMNS}
-    meta = {"recipe": "r", "build": "b", "backend": "fake", "seed": 3, "index": index, "particles": particles}
-    return Sample(seed=3, index=index, image=image, mask=mask, meta=meta)
-
-
-def samples() -> list[Sample]:
-    return [sample(index) for index in range(_START, _START + _COUNT)]
-
-
-def provenance(**changes: Any) -> Provenance:
-    values = {
-        "recipe": {"name": "x"},
-        "recipe_hash": "r",
-        "build_hash": "b",
-        "backend": "fake",
-        "seed": 3,
-        "start": _START,
-        "count": _COUNT,
-    }
-    return Provenance(**{**values, **changes})
-
-
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     out = tmp_path / "set"
-    write_samples("webdataset", samples(), out, provenance=provenance(), shard_size=_SHARD)
+    write_samples("webdataset", samples(), out, provenance=provenance(), shard_size=SHARD)
     return out
 
 
@@ -76,10 +49,6 @@ def reseal(folder: pathlib.Path, number: int = 0, **changes: Any) -> None:
     path.write_bytes(sealed(values))
 
 
-def contents(folder: pathlib.Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-
-
 def test_layout(folder: pathlib.Path) -> None:
     """The set's description, and a tar and a manifest a shard; nothing else."""
     shards = [f"{number:06d}.{ending}" for number in range(3) for ending in ("json", "tar")]
@@ -91,15 +60,15 @@ def test_manifest_tells_range_and_hash(folder: pathlib.Path) -> None:
     for number in range(3):
         manifest = json.loads((folder / f"{number:06d}.json").read_bytes())
         data = (folder / f"{number:06d}.tar").read_bytes()
-        assert manifest["start"] == _START + number * _SHARD
-        assert manifest["count"] == min(_SHARD, _COUNT - number * _SHARD)
+        assert manifest["start"] == START + number * SHARD
+        assert manifest["count"] == min(SHARD, COUNT - number * SHARD)
         assert (manifest["bytes"], manifest["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
         assert (manifest["recipe"], manifest["seed"]) == ("r", 3)
 
 
 def test_same_range_gives_same_bytes(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Every file of a second export of the same samples is byte-identical."""
-    write_samples("webdataset", iter(samples()), tmp_path / "again", provenance=provenance(), shard_size=_SHARD)
+    write_samples("webdataset", iter(samples()), tmp_path / "again", provenance=provenance(), shard_size=SHARD)
     assert contents(tmp_path / "again") == contents(folder)
 
 
@@ -108,7 +77,7 @@ def test_entries_have_no_owner_and_no_time(folder: pathlib.Path) -> None:
     with tarfile.open(folder / "000001.tar") as tar:
         entries = tar.getmembers()
     assert {(e.mtime, e.uid, e.gid, e.uname, e.gname, e.mode) for e in entries} == {(0, 0, 0, "", "", 0o644)}
-    first = f"{_START + _SHARD:016d}"
+    first = f"{START + SHARD:016d}"
     assert [e.name for e in entries[:3]] == [f"{first}.image.png", f"{first}.mask.npy.gz", f"{first}.meta.json"]
     listed = subprocess.run(["tar", "tf", folder / "000001.tar"], capture_output=True, check=True, text=True)  # noqa: S607
     assert listed.stdout.split() == [e.name for e in entries]
@@ -125,22 +94,22 @@ def test_headers_are_those_of_tarfile(size: int) -> None:
 def test_reader_gives_the_same_samples(folder: pathlib.Path) -> None:
     """All samples come back in order with the same digests."""
     reader = ShardReader(folder)
-    assert len(reader) == _COUNT
+    assert len(reader) == COUNT
     assert reader.provenance == provenance()
-    assert [s.digest() for s in reader.samples(range(_COUNT))] == [s.digest() for s in samples()]
+    assert [s.digest() for s in reader.samples(range(COUNT))] == [s.digest() for s in samples()]
 
 
 @pytest.mark.parametrize("rows", [[22, 0, 8, 7, 7, 9], [3], range(20, 2, -3), range(1, 23, 4), []])
 def test_reader_takes_rows_in_any_order(folder: pathlib.Path, rows: Any) -> None:
     """Rows may skip, fall and repeat, within and across shards."""
     got = [s.digest() for s in ShardReader(folder).samples(rows)]
-    assert got == [sample(_START + row).digest() for row in rows]
+    assert got == [sample(START + row).digest() for row in rows]
 
 
 def test_row_out_of_range_is_refused(folder: pathlib.Path) -> None:
     """A row that the set does not have is a StoreError that says which there are."""
-    for row in (-1, _COUNT):
-        with pytest.raises(StoreError, match=f"a row from 0 to {_COUNT - 1}"):
+    for row in (-1, COUNT):
+        with pytest.raises(StoreError, match=f"a row from 0 to {COUNT - 1}"):
             list(ShardReader(folder).samples([row]))
 
 
@@ -184,7 +153,7 @@ def test_webdataset_library_in_a_loader_with_two_workers(folder: pathlib.Path) -
             pipeline, batch_size=None, num_workers=2, multiprocessing_context="spawn", timeout=120
         )
         got = {meta["index"]: (np.asarray(image), np.asarray(mask)) for image, mask, meta in loader}
-    assert sorted(got) == list(range(_START, _START + _COUNT))
+    assert sorted(got) == list(range(START, START + COUNT))
     for one in samples():
         image, mask = got[one.index]
         assert (image == one.image).all()
@@ -205,12 +174,12 @@ def test_cut_shard_is_named(folder: pathlib.Path, kept: int) -> None:
     tar = folder / "000001.tar"
     whole = tar.read_bytes()
     tar.write_bytes(whole[:kept])
-    with pytest.raises(StoreError, match=r"000001\.tar of .* is damaged: expected \d+ bytes"):
-        list(ShardReader(folder).samples(range(_COUNT)))
+    with pytest.raises(StoreError, match=r"000001\.tar (of .* is damaged: expected \d+ bytes|is missing or empty)"):
+        list(ShardReader(folder).samples(range(COUNT)))
     reseal(folder, 1)
     if kept != -1:  # the last bytes of a tar are padding
         with pytest.raises(StoreError, match=r"000001\.tar"):
-            list(ShardReader(folder).samples(range(_COUNT)))
+            list(ShardReader(folder).samples(range(COUNT)))
 
 
 @pytest.mark.parametrize("key", ["start", "count", "recipe", "seed"])
@@ -247,7 +216,7 @@ def test_links_in_a_shard_are_refused(folder: pathlib.Path, kind: bytes) -> None
     """An entry that is no plain file, or has another name, is never followed."""
     secret = folder.parent / "secret"
     secret.write_text("secret")
-    for name in (f"{_START:016d}.image.png", "../escaped"):
+    for name in (f"{START:016d}.image.png", "../escaped"):
         entry = tarfile.TarInfo(name)
         entry.type, entry.linkname = kind, str(secret)
         with tarfile.open(folder / "000000.tar", "w") as tar:
@@ -266,7 +235,7 @@ def test_damaged_field_names_sample_and_shard(folder: pathlib.Path) -> None:
     with pytest.raises(StoreError, match=r"000000\.tar of .* is damaged: expected SHA-256"):
         next(ShardReader(folder).samples([0]))
     reseal(folder)
-    with pytest.raises(StoreError, match=rf"image\.png of sample {_START} in 000000\.tar of .* is damaged"):
+    with pytest.raises(StoreError, match=rf"image\.png of sample {START} in 000000\.tar of .* is damaged"):
         next(ShardReader(folder).samples([0]))
 
 
@@ -274,7 +243,7 @@ def test_stream_that_ends_early_leaves_whole_shards_only(tmp_path: pathlib.Path)
     """When the samples end or fail within a shard, the whole ones before stay and that one does not."""
     out = tmp_path / "set"
     with pytest.raises(StoreError, match="expected 23 samples from index 5 on, got 10"):
-        write_samples("webdataset", samples()[:10], out, provenance=provenance(), shard_size=_SHARD)
+        write_samples("webdataset", samples()[:10], out, provenance=provenance(), shard_size=SHARD)
     assert sorted(contents(out)) == ["000000.json", "000000.tar", "nanostream.json"]
 
     def failing() -> Iterator[Sample]:
@@ -282,7 +251,7 @@ def test_stream_that_ends_early_leaves_whole_shards_only(tmp_path: pathlib.Path)
         raise ConnectionResetError(104, "a worker is gone")
 
     with pytest.raises(ConnectionResetError, match="a worker is gone"):
-        write_samples("webdataset", failing(), tmp_path / "second", provenance=provenance(), shard_size=_SHARD)
+        write_samples("webdataset", failing(), tmp_path / "second", provenance=provenance(), shard_size=SHARD)
     assert sorted(contents(tmp_path / "second")) == ["000000.json", "000000.tar", "nanostream.json"]
 
 
@@ -296,11 +265,11 @@ def test_samples_of_another_range_are_refused(tmp_path: pathlib.Path) -> None:
         (ones, provenance(recipe_hash="other")),
     ):
         with pytest.raises(StoreError, match=r"expected the sample \(seed, index, recipe, build\)"):
-            write_samples("webdataset", stream, tmp_path / "set", provenance=wanted, shard_size=_SHARD)
+            write_samples("webdataset", stream, tmp_path / "set", provenance=wanted, shard_size=SHARD)
 
 
 def test_endless_stream_is_read_no_further_than_needed(tmp_path: pathlib.Path) -> None:
     """Exactly `count` samples are drawn from an endless stream."""
-    endless = (sample(index) for index in itertools.count(_START))
+    endless = (sample(index) for index in itertools.count(START))
     write_samples("webdataset", endless, tmp_path / "set", provenance=provenance(count=3), shard_size=2)
-    assert next(endless).index == _START + 3
+    assert next(endless).index == START + 3

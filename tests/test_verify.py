@@ -19,7 +19,7 @@ from nanostream.cli.app import main
 from nanostream.errors import StoreError
 from nanostream.export import FORMATS, export
 from nanostream.formats.codec import FIELDS
-from nanostream.formats.sink import sealed
+from nanostream.formats.seal import sealed
 from nanostream.formats.verify import verify
 from nanostream.formats.webdataset import tar_header, tar_name
 from nanostream.formats.webdataset_reader import ShardReader
@@ -148,6 +148,39 @@ def test_giant_json_is_not_read(stored: pathlib.Path) -> None:
         path.write_bytes(whole)
 
 
+def test_giant_metadata_of_a_store_are_not_read(tmp_path: pathlib.Path) -> None:
+    """A zarr.json of 1 GB is a StoreError before Zarr sees it, also where its manifest vouches for it."""
+    folder = made("zarr", tmp_path / "zarr")
+    giant = folder / "zarr.json"
+    with giant.open("r+b") as file:
+        file.truncate(10**9)
+    with pytest.raises(StoreError, match=r"zarr\.json .* is damaged: expected \d+ bytes, got 1000000000"):
+        ZarrReader(folder)
+    manifest = folder / "manifests" / "set.json"
+    values = json.loads(manifest.read_bytes())
+    del values["seal"]
+    values["files"]["zarr.json"]["bytes"] = 10**9
+    manifest.write_bytes(sealed(values))
+    with pytest.raises(StoreError, match=r"zarr\.json .* is damaged"):
+        ZarrReader(folder)
+
+
+def test_counts_that_lie_cost_nothing(stored: pathlib.Path) -> None:
+    """A description that states more samples than there can be files is told at once, by readers too."""
+    path = stored / "nanostream.json"
+    whole = path.read_bytes()
+    for count in (10**9, 2**53 - 1, 2**53, 2**70):
+        values = json.loads(whole)
+        del values["seal"]
+        path.write_bytes(sealed({**values, "count": count, "shard_size": 1}))
+        (problem,) = verify(stored)
+        assert "nanostream.json" in problem
+        if stored.name in _READERS:
+            with pytest.raises(StoreError, match="expected"):
+                _READERS[stored.name](stored)
+    path.write_bytes(whole)
+
+
 class _Bomb:
     def __init__(self, path: str) -> None:
         self.path = path
@@ -235,6 +268,31 @@ def test_hostile_entries_are_refused(shard: Any, tmp_path: pathlib.Path, name: s
     entry.type, entry.linkname, entry.mode = kind, "/etc/passwd", 0o644
     header = entry.tobuf(tarfile.USTAR_FORMAT)
     assert_refused(shard(tar_of([(header, b"")])), "000001.tar")
+
+
+def test_giant_field_is_refused(shard: Any, tmp_path: pathlib.Path) -> None:
+    """A tar entry that states 1 GB of JSON is refused by its header, with nothing of it read."""
+    own = fields(tmp_path / "webdataset", 4)
+    entries = [(tar_header(tar_name(4, field), len(own[field])), own[field]) for field in FIELDS[:2]]
+    assert_refused(shard(tar_of([*entries, (tar_header(tar_name(4, FIELDS[2]), 10**9), b"[")])), "meta.json of at most")
+
+
+def test_links_in_a_begun_export_are_not_followed(stored: pathlib.Path) -> None:
+    """Where a link stands in an export that was cut off, going on is refused, and its target stays as it was."""
+    outside = stored.parent / "outside"
+    outside.write_text("mine")
+    manifest = next(path for path in stored.rglob("000001.json"))
+    victim = stored / next(iter(json.loads(manifest.read_bytes())["files"]))
+    victim.unlink()
+    manifest.unlink()
+    for name in (victim, victim.with_name(victim.name + ".partial"), manifest):
+        name.symlink_to(outside)
+        with pytest.raises(StoreError, match="is a link"):
+            made(stored.name, stored)
+        name.unlink()
+    made(stored.name, stored)
+    assert verify(stored) == []
+    assert outside.read_text() == "mine"
 
 
 def test_folders_that_are_no_sets_are_told(tmp_path: pathlib.Path) -> None:

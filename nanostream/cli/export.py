@@ -46,7 +46,7 @@ class Export:
     """Samples a shard, or bytes such as 512MB; by default 1000 for WebDataset, and 64 MiB of pixels for Zarr."""
 
     window: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
-    """Go on without end, in a ring of WebDataset shards that takes at most this, such as 20GB; Ctrl-C ends it."""
+    """Go on without end, in a ring of WebDataset or Zarr files that takes at most this, such as 20GB; Ctrl-C ends."""
 
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace the folder if it holds an earlier export; only once the new one is whole."""
@@ -59,11 +59,6 @@ class Export:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from nanostream.errors import StoreError
-
-        if self.window is not None and self.format != "webdataset":
-            msg = f"expected --format webdataset with --window, got {self.format}: leave one of them out"
-            raise StoreError(msg)
         recipe = load_recipe(self.preset, self.settings)
         columns = (
             TextColumn("{task.description}"),
@@ -111,6 +106,7 @@ class Export:
             recipe,
             window=self.window or "",
             out=self.out,
+            format=self.format,
             seed=self.seed,
             start=self.start,
             workers=self.workers,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from nanostream.formats.codec import dump_json, encode_png
-from nanostream.formats.sink import Files, Sink, names_of
+from nanostream.formats.codec import dump_json
+from nanostream.formats.png import encode_png
+from nanostream.formats.sink import Sink, names_of
 
 if TYPE_CHECKING:
     import re
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nanostream.formats.encoded import Encoded
+    from nanostream.formats.files import Files
     from nanostream.sample import Sample
 
 __all__ = ["CocoSink", "encode"]
 
 _LABELS = 65_536
 _CATEGORY = 1
-_PART_SAMPLES = 64
 _PROPERTIES = ("diameter_nm", "length_nm", "hidden_fraction", "cut")
 
 
@@ -55,12 +56,6 @@ class CocoSink(Sink):
     kind: ClassVar[str] = "coco"
     ours: ClassVar[re.Pattern[str]] = names_of("images", r"annotations\.json")
 
-    @staticmethod
-    def default_size(one: Encoded) -> int:
-        """Samples a part unless told."""
-        del one
-        return _PART_SAMPLES
-
     def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
         waiting: dict[str, list[bytes]] = {"image": [], "annotations": []}
         for sample in samples:
@@ -68,7 +63,7 @@ class CocoSink(Sink):
             for name, some in waiting.items():
                 some.append(sample.fields[name])
         for name, some in waiting.items():
-            self.folder.put(_waiting(number, name), b"".join(some))
+            self.folder.put(self.waiting_name(number, name), b"".join(some))
         return {}
 
     def _close(self, files: Files) -> None:
@@ -81,14 +76,11 @@ class CocoSink(Sink):
                 last = b""
                 for number in range(self.parts):
                     # The comma behind the very last entry is left out, so each waits for the next.
-                    if some := self.folder.read(_waiting(number, name)):
+                    if some := self.folder.read(self.waiting_name(number, name)):
                         write(last + some[:-2])
                         last = some[-2:]
                 write(b"]")
             write(b"}\n")
-
-    def _scratch(self, name: str) -> bool:
-        return name.endswith(".part") or super()._scratch(name)
 
 
 def _annotations(sample: Sample) -> Iterator[dict[str, Any]]:
@@ -137,7 +129,3 @@ def _runs(mask: npt.NDArray[np.uint16]) -> tuple[list[int], list[list[int]]]:
 
 def _file_name(index: int) -> str:
     return f"{index:016d}.png"
-
-
-def _waiting(number: int, name: str) -> str:
-    return f"manifests/{number:06d}.{name}.part"

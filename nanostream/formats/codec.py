@@ -2,7 +2,7 @@
 
 `image.png`: 8-bit grey. `mask.npy.gz`: 16-bit labels; WebDataset's decoders clip 16-bit PNG and
 TIFF to 255 without a word, and leave npy alone. `meta.json`: sorted and compact.
-The bytes depend on the sample and on the versions of Pillow and zlib, and on nothing else.
+The bytes depend on the sample and on the version of zlib, and on nothing else.
 Reading never runs code, and never makes more than the picture's size says of a small field.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from nanostream.errors import StoreError
+from nanostream.formats.png import encode_png
 from nanostream.sample import Sample
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = [
     "decode",
     "dump_json",
     "encode",
-    "encode_png",
     "parse_json",
 ]
 
@@ -43,11 +43,6 @@ FIELDS = ("image.png", "mask.npy.gz", "meta.json")
 MAX_FIELD_BYTES = 2**28
 """No field is larger: a file that claims more is damaged, or means harm."""
 
-_PNG_STRATEGY = zlib.Z_RLE
-"""Noise has no repeats to search for: 1.5 ms a picture of TiO2 of 256x256 and 33.8 kB, where zlib's
-default at level 6 takes 5.0 ms for 34.3 kB."""
-
-_PNG_LEVEL = 6
 _GZIP_LEVEL = 6
 _NPY_HEADER_BYTES = 1024
 _LABELS = np.dtype("<u2")
@@ -66,13 +61,6 @@ def encode(sample: Sample) -> dict[str, bytes]:
         packed.write(labels.getvalue())
     values = (encode_png(sample.image), mask.getvalue(), dump_json(sample.meta))
     return dict(zip(FIELDS, values, strict=True))
-
-
-def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W) uint8 as a grey PNG."""
-    image = io.BytesIO()
-    Image.fromarray(picture).save(image, "PNG", compress_level=_PNG_LEVEL, compress_type=_PNG_STRATEGY)
-    return image.getvalue()
 
 
 def decode(fields: Mapping[str, bytes], *, name: str = "sample", meta: bool = True) -> Sample:

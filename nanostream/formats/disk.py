@@ -105,7 +105,7 @@ def _sync_tree(path: Path) -> None:
         sync_path(path.__class__(folder))
 
 
-def sync_path(path: Path) -> None:
+def sync_path(path: Path | str) -> None:
     """Wait until a file or a folder's entries are on the disk; OSError where the system says so."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

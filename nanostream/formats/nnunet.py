@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import tifffile
 
-from nanostream.formats.codec import dump_json, encode_png
-from nanostream.formats.sink import Files, Sink, names_of
+from nanostream.formats.codec import dump_json
+from nanostream.formats.png import encode_png
+from nanostream.formats.sink import Sink, names_of
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
 
     from nanostream.formats.encoded import Encoded
+    from nanostream.formats.files import Files
     from nanostream.sample import Sample
 
 __all__ = ["NnunetSink", "encode"]
-
-_PART_SAMPLES = 64
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
@@ -53,12 +53,6 @@ class NnunetSink(Sink):
 
     kind: ClassVar[str] = "nnunet"
     ours: ClassVar[re.Pattern[str]] = names_of("imagesTr", "labelsTr", "instancesTr", r"dataset\.json")
-
-    @staticmethod
-    def default_size(one: Encoded) -> int:
-        """Samples a part unless told."""
-        del one
-        return _PART_SAMPLES
 
     def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
         del number

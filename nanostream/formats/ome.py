@@ -1,7 +1,7 @@
 """OME-Zarr for microscopists: image with its pixel size, labels with colours and properties, pyramids.
 
     folder/                       a bioformats2raw collection: image i of N is the series "i"
-      OME                         the list of the series
+      OME                         the list of the series, and METADATA.ome.xml, which napari and Fiji ask for
       0/                          multiscales `image`: axes y, x in nanometres
         0, 1, ...                 (H, W), (H / 2, W / 2), ... uint8: means of 2 x 2 pixels
         labels/particles/
@@ -23,7 +23,7 @@ import zarr.storage
 
 from nanostream.errors import StoreError
 from nanostream.formats.codec import dump_json
-from nanostream.formats.sink import Files, Sink, names_of
+from nanostream.formats.sink import Sink, names_of
 from nanostream.formats.zarr import documents
 from nanostream.formats.zarr_table import compressors, packed
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nanostream.formats.encoded import Encoded
+    from nanostream.formats.files import Files
     from nanostream.sample import Sample
 
 __all__ = ["OldOmeSink", "OmeSink", "encode", "encode_old"]
@@ -42,13 +43,16 @@ _LABELS = "particles"
 _SMALLEST_PX = 128
 """A level is made of one whose edges are both longer than this."""
 
-_PART_SAMPLES = 64
 _PROPERTIES = ("diameter_nm", "length_nm", "hidden_fraction", "visible_px", "cut")
 _WAYS = {
     "image": ("mean", "means of 2 x 2 pixels of the level before"),
     _LABELS: ("nearest", "every second row and column of the level before"),
 }
 _GOLDEN = 0.618033988749895
+_XML = "xml"
+_XML_START = b"""<?xml version="1.0" encoding="UTF-8"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+"""
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
@@ -67,20 +71,24 @@ class _OmeSink(Sink):
     ours: ClassVar[re.Pattern[str]] = names_of(r"zarr\.json", "OME", r"\d+", r"\.zgroup", r"\.zattrs")
     version: ClassVar[str]
 
-    @staticmethod
-    def default_size(one: Encoded) -> int:
-        """Samples a part unless told."""
-        del one
-        return _PART_SAMPLES
-
     def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
-        del number
+        images = []
         for sample in samples:
+            series = sample.index - self.provenance.start
             for name, data in sample.fields.items():
-                files.put(f"{sample.index - self.provenance.start}/{name}", data)
+                if name == _XML:
+                    images.append(b'<Image ID="Image:%d" %b' % (series, data))
+                else:
+                    files.put(f"{series}/{name}", data)
+        self.folder.put(self.waiting_name(number), b"".join(images))
         return {}
 
     def _close(self, files: Files) -> None:
+        with files.open("OME/METADATA.ome.xml") as write:
+            write(_XML_START)
+            for number in range(self.parts):
+                write(self.folder.read(self.waiting_name(number)))
+            write(b"</OME>\n")
         series = {"series": [str(number) for number in range(self.provenance.count)]}
         own = {"nanostream": self.description()}
         for name, data in _group("OME/", series, self.version).items():
@@ -126,7 +134,16 @@ def _encoded(sample: Sample, version: str) -> dict[str, bytes]:
     for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
         found |= _array(f"{number}/", image, version)
         found |= _array(f"labels/{_LABELS}/{number}/", mask, version)
-    return found
+    return {**found, _XML: _image_xml(sample.index, sample.image.shape, float(pixel_nm))}
+
+
+def _image_xml(index: int, shape: tuple[int, ...], pixel_nm: float) -> bytes:
+    """An image of OME-XML 2016-06, from its name on; which series it is stands before."""
+    height, width = shape
+    size = f'SizeX="{width}" SizeY="{height}" SizeZ="1" SizeC="1" SizeT="1"'
+    physical = " ".join(f'PhysicalSize{axis}="{pixel_nm!r}" PhysicalSize{axis}Unit="nm"' for axis in "XY")
+    pixels = f'<Pixels ID="Pixels:{index}" DimensionOrder="XYZCT" Type="uint8" {size} {physical}>'
+    return f'Name="sample {index}">{pixels}<MetadataOnly/></Pixels></Image>\n'.encode()
 
 
 def _halved(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import PIL
-
 from nanostream.errors import StoreError
+from nanostream.seeding import MAX_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from nanostream.formats.encoded import Encoded
 
 __all__ = ["LAYOUT", "Provenance", "versions"]
+
+_LIBRARIES = ("nanostream", "numcodecs", "numpy", "pycocotools", "tifffile")
 
 LAYOUT = 2
 """Number of the layout on disk; raised when older readers could no longer read it."""
@@ -69,10 +70,11 @@ class Provenance:
         for field in dataclasses.fields(cls):
             values[field.name] = _typed(described, field.name, _TYPES[field.name], name)
         shard_size = _typed(described, "shard_size", int, name)
-        if values["count"] < 1 or values["start"] < 0 or shard_size < 1:
+        start, count = values["start"], values["count"]
+        if count < 1 or start < 0 or start + count > MAX_INDEX + 1 or shard_size < 1:
             msg = (
-                f"{name} is damaged: expected a count and a shard size of at least 1, got "
-                f"{values['count']} and {shard_size}; export or copy it again"
+                f"{name} is damaged: expected a range of indices and a shard size of at least 1, got "
+                f"{count} from {start} on and {shard_size}; export or copy it again"
             )
             raise StoreError(msg)
         return cls(**values), shard_size
@@ -108,16 +110,15 @@ class Provenance:
 
 def versions() -> dict[str, str]:
     """Versions of all that decides the bytes of an exported sample beside its pixels."""
+    return {name: _version(name) for name in _LIBRARIES} | {"zlib": zlib.ZLIB_RUNTIME_VERSION}
+
+
+@functools.cache
+def _version(name: str) -> str:
     try:
-        own = importlib.metadata.version("nanostream")
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        own = "unknown"
-    return {
-        "nanostream": own,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
-    }
+        return "unknown"
 
 
 _TYPES: dict[str, type] = {

@@ -14,64 +14,32 @@ its shards, see webdataset.py.
 from __future__ import annotations
 
 import abc
-import contextlib
-import hashlib
+import itertools
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, final
 
 from nanostream.errors import StoreError
-from nanostream.formats.codec import MAX_FIELD_BYTES, dump_json, parse_json
-from nanostream.formats.disk import PARTIAL, writing
+from nanostream.formats.disk import PARTIAL
+from nanostream.formats.files import Files
+from nanostream.formats.provenance import Provenance
+from nanostream.formats.seal import damaged, read_json, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Iterable, Iterator
 
     from nanostream.formats.encoded import Encoded
     from nanostream.formats.folder import Folder
-    from nanostream.formats.provenance import Provenance
 
-__all__ = ["DESCRIPTION", "Files", "Sink", "names_of", "read_json", "sealed"]
+__all__ = ["DESCRIPTION", "SET", "Sink", "names_of"]
 
 DESCRIPTION = "nanostream.json"
-_SET = "manifests/set.json"
+"""What a set says of itself."""
 
+SET = "manifests/set.json"
+"""Manifest of the files of the whole set."""
 
-class Files:
-    """Files on their way into a folder, with size and SHA-256 of each."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self.written: dict[str, dict[str, Any]] = {}
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a whole file."""
-        self._folder.put(name, data)
-        self.written[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-    @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """A function that writes on to a file, which is there when the block ends."""
-        with self._folder.open(name) as file:
-            hashed = _Hashed(file, name)
-            yield hashed.write
-        self.written[name] = {"bytes": hashed.bytes, "sha256": hashed.sha256.hexdigest()}
-
-
-class _Hashed:
-    """A file that is being written, with the bytes and the SHA-256 of what passed."""
-
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file = file
-        self._name = name
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes) -> None:
-        with writing(self._name):
-            self._file.write(data)
-        self.sha256.update(data)
-        self.bytes += len(data)
+_WAITING = ".part"
+_PART_SAMPLES = 64
 
 
 class Sink(abc.ABC):
@@ -92,10 +60,19 @@ class Sink(abc.ABC):
         self.provenance = provenance
         self.shard_size = min(shard_size, provenance.count)
 
+    @final
+    @classmethod
+    def open(cls, folder: Folder) -> Self:
+        """The set that stands in a folder. Raises StoreError where there is none of this kind."""
+        name = f"{DESCRIPTION} of {folder}"
+        provenance, size = Provenance.parse(read_json(folder, DESCRIPTION), kind=cls.kind, name=name)
+        return cls(folder, provenance, shard_size=size)
+
     @staticmethod
-    @abc.abstractmethod
     def default_size(one: Encoded) -> int:
         """Samples a part unless told, by a sample."""
+        del one
+        return _PART_SAMPLES
 
     @abc.abstractmethod
     def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
@@ -110,13 +87,19 @@ class Sink(abc.ABC):
         del number, manifest, files
         return True
 
-    def _scratch(self, name: str) -> bool:
-        """Whether a file is only needed until the set is whole."""
-        return name.endswith(PARTIAL)
-
     def manifest_name(self, number: int) -> str:
         """Name of a part's manifest."""
         return f"manifests/{number:06d}.json"
+
+    def part_files(self, number: int) -> tuple[str, ...]:
+        """Names of the files that a part consists of, where they follow from its number alone."""
+        del number
+        return ()
+
+    @final
+    def waiting_name(self, number: int, what: str = "all") -> str:
+        """Name of what a part keeps for the files of the whole set, until these are written."""
+        return f"manifests/{number:06d}.{what}{_WAITING}"
 
     @final
     @property
@@ -151,12 +134,28 @@ class Sink(abc.ABC):
     def unfinished(self) -> bool:
         """Whether an export was interrupted, be it while it cleared up."""
         names = self.folder.sizes()
-        return not self.whole(names) or any(map(self._scratch, names))
+        return not self.whole(names) or any(map(_scratch, names))
 
     @final
-    def manifest_names(self) -> list[str]:
-        """Names of all manifests of the set."""
-        return [*map(self.manifest_name, range(self.parts)), *([_SET] if self.closes else [])]
+    def manifest_names(self) -> Iterator[str]:
+        """Names of all manifests of the set; one by one, since a count that lies may be of any size."""
+        yield from map(self.manifest_name, range(self.parts))
+        if self.closes:
+            yield SET
+
+    @final
+    def check_whole(self) -> dict[str, int]:
+        """Bytes of every file, by name. Raises StoreError for a set that lacks one."""
+        sizes = self.folder.sizes()
+        files = itertools.chain.from_iterable(map(self.part_files, range(self.parts)))
+        for name in itertools.chain(self.manifest_names(), files):
+            if not sizes.get(name):
+                msg = (
+                    f"expected {self.parts} parts with their manifests in {self.folder}, {name} is missing or empty: "
+                    "export or copy the set again"
+                )
+                raise StoreError(msg)
+        return sizes
 
     @final
     def missing(self) -> list[int]:
@@ -178,30 +177,21 @@ class Sink(abc.ABC):
         files = Files(self.folder)
         more = self._put(number, samples, files)
         self.folder.flush()
-        own = self.indices(number)
-        manifest = {
-            "start": own.start,
-            "count": len(own),
-            "recipe": self.provenance.recipe_hash,
-            "build": self.provenance.build_hash,
-            "seed": self.provenance.seed,
-            "files": files.written,
-            **more,
-        }
+        manifest = {**self._told(number), "files": files.written, **more}
         self.folder.put(self.manifest_name(number), sealed(manifest))
         self.folder.flush()
 
     @final
     def close(self) -> None:
         """Write what makes a whole set of the parts, and clear away what is needed no more."""
-        if self.closes and self.folder.size(_SET) is None:
+        if self.closes and self.folder.size(SET) is None:
             files = Files(self.folder)
             self._close(files)
             self.folder.flush()
-            self.folder.put(_SET, sealed({"files": files.written}))
+            self.folder.put(SET, sealed({"files": files.written}))
             self.folder.flush()
         for name in self.folder.sizes():
-            if self._scratch(name):
+            if _scratch(name):
                 self.folder.remove(name)
 
     @final
@@ -210,11 +200,11 @@ class Sink(abc.ABC):
         name = f"{manifest} of {self.folder}"
         stated = read_json(self.folder, manifest).get("files")
         if not isinstance(stated, dict):
-            _lies(name, "files by name", stated)
+            damaged(name, "files by name", stated)
         for file, entry in stated.items():
             fits = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"} and type(entry["bytes"]) is int
             if not fits or not isinstance(entry["sha256"], str) or not _inside(file):
-                _lies(name, "bytes and sha256 of a file inside the folder", f"{file!r}: {entry!r}")
+                damaged(name, "bytes and sha256 of a file inside the folder", f"{file!r}: {entry!r}")
         return cast("dict[str, dict[str, Any]]", stated)
 
     @final
@@ -222,15 +212,7 @@ class Sink(abc.ABC):
         """Manifest of one part. Raises StoreError if it does not fit the set's description."""
         name = self.manifest_name(number)
         manifest = read_json(self.folder, name)
-        own = self.indices(number)
-        expected = {
-            "start": own.start,
-            "count": len(own),
-            "recipe": self.provenance.recipe_hash,
-            "build": self.provenance.build_hash,
-            "seed": self.provenance.seed,
-        }
-        for key, value in expected.items():
+        for key, value in self._told(number).items():
             if manifest.get(key) != value:
                 msg = (
                     f"expected {key} {value!r} in {name} of {self.folder}, got {manifest.get(key)!r}: "
@@ -238,8 +220,14 @@ class Sink(abc.ABC):
                 )
                 raise StoreError(msg)
         if not self._fits(number, manifest, self.files(name)):
-            _lies(f"{name} of {self.folder}", f"what a part of a {self.kind} set states", sorted(manifest))
+            damaged(f"{name} of {self.folder}", f"what a part of a {self.kind} set states", sorted(manifest))
         return manifest
+
+    def _told(self, number: int) -> dict[str, Any]:
+        """What the manifest of a part says of its samples."""
+        own, told = self.indices(number), self.provenance
+        origin = {"recipe": told.recipe_hash, "build": told.build_hash, "seed": told.seed}
+        return {"start": own.start, "count": len(own), **origin}
 
 
 def names_of(*patterns: str) -> re.Pattern[str]:
@@ -247,26 +235,11 @@ def names_of(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join((r"nanostream\.json", "manifests", rf".*{re.escape(PARTIAL)}", *patterns)))
 
 
-def sealed(values: dict[str, Any]) -> bytes:
-    """JSON that carries the SHA-256 of itself without it."""
-    return dump_json({**values, "seal": hashlib.sha256(dump_json(values)).hexdigest()}) + b"\n"
-
-
-def read_json(folder: Folder, name: str) -> dict[str, Any]:
-    """What `sealed` wrote into a file. Raises StoreError if it is missing or was changed."""
-    # One byte more than any may have; the parser refuses it with the rest unread.
-    values = parse_json(folder.read(name, 0, MAX_FIELD_BYTES + 1), f"{name} of {folder}")
-    seal = values.pop("seal", None)
-    if seal != hashlib.sha256(dump_json(values)).hexdigest():
-        _lies(f"{name} of {folder}", "the SHA-256 of its content as 'seal'", seal)
-    return values
+def _scratch(name: str) -> bool:
+    """Whether a file is only needed until the set is whole."""
+    return name.endswith((PARTIAL, _WAITING))
 
 
 def _inside(name: str) -> bool:
     """Whether a name stays in the folder."""
     return not name.startswith("/") and "\\" not in name and ".." not in name.split("/") and ":" not in name
-
-
-def _lies(name: str, expected: str, got: object) -> NoReturn:
-    msg = f"{name} is damaged: expected {expected}, got {got!r}; export or copy it again"
-    raise StoreError(msg)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 from nanostream.errors import StoreError
 from nanostream.formats.encoded import Encoded
 from nanostream.formats.folder import open_folder
-from nanostream.formats.provenance import Provenance
-from nanostream.formats.sink import DESCRIPTION, read_json
+from nanostream.formats.seal import read_json
+from nanostream.formats.sink import DESCRIPTION
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
 
     from nanostream.formats.folder import Folder
+    from nanostream.formats.provenance import Provenance
     from nanostream.formats.sink import Sink
     from nanostream.sample import Sample
 
@@ -60,15 +61,13 @@ def encoder(format: str) -> Callable[[Sample], dict[str, bytes]]:  # noqa: A002 
 
 def open_sink(folder: Folder) -> Sink:
     """The set that a folder's description tells of. Raises StoreError where there is none."""
-    described = read_json(folder, DESCRIPTION)
-    kind = described.get("kind")
+    kind = read_json(folder, DESCRIPTION).get("kind")
     if kind not in FORMATS:
         msg = (
             f"expected {DESCRIPTION} of {folder} to name one of {', '.join(FORMATS)}, got {kind!r}: name another folder"
         )
         raise StoreError(msg)
-    provenance, size = Provenance.parse(described, kind=kind, name=f"{DESCRIPTION} of {folder}")
-    return sink_class(kind)(folder, provenance, shard_size=size)
+    return sink_class(kind).open(folder)
 
 
 def write_samples(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pathlib
 from typing import TYPE_CHECKING
 
 from nanostream.errors import StoreError
 from nanostream.formats.disk import PARTIAL, remove_tree, writing
 from nanostream.formats.folder import LocalFolder
-from nanostream.formats.sink import DESCRIPTION, read_json
+from nanostream.formats.seal import read_json
+from nanostream.formats.sink import DESCRIPTION
 from nanostream.formats.sinks import open_sink
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ def begun_export(
 ) -> Sink | None:
     """The same export, where the folder holds its beginning; None for a folder that is new or to be replaced."""
     if folder.size(DESCRIPTION) is not None:
+        if isinstance(folder, LocalFolder):
+            _check_no_links(folder)
         with contextlib.suppress(StoreError):
             sink, told = open_sink(folder), (format, recipe_hash, seed, start, count)
             own = sink.provenance
@@ -77,6 +82,16 @@ def check_new(folder: Folder, *, overwrite: bool) -> None:
             "choose another folder, or remove it yourself"
         )
         raise StoreError(msg)
+
+
+def _check_no_links(folder: LocalFolder) -> None:
+    """Raise StoreError for a link, through which something outside the folder would be written."""
+    for parent, folders, files in os.walk(folder.path):
+        for name in (*folders, *files):
+            path = pathlib.Path(parent, name)
+            if path.is_symlink():
+                msg = f"expected files that export wrote in {folder}, but {path} is a link: remove it, or go elsewhere"
+                raise StoreError(msg)
 
 
 def _stranger(folder: Folder) -> str | None:

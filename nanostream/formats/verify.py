@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from nanostream.errors import StoreError
 from nanostream.formats.disk import PARTIAL
 from nanostream.formats.folder import open_folder
+from nanostream.formats.seal import read_json
 from nanostream.formats.sink import DESCRIPTION
 from nanostream.formats.sinks import open_sink
+from nanostream.formats.window import RING_KINDS, sidecars
 
 if TYPE_CHECKING:
     import os
@@ -29,22 +31,26 @@ def verify(
     decode: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """What is wrong with a set: one sentence each, none for a whole and sound one.
+    """What is wrong with a set or a ring: one sentence each, none for a whole and sound one.
 
     Compares the description, every manifest, and size and SHA-256 of every file. decode: also read
-    every sample of WebDataset shards and Zarr stores, and compare what it says of itself.
+    every sample of WebDataset shards and Zarr stores, and compare what it says of itself; a ring's files
+    alone are compared, and only while nobody writes to it.
     progress: called with the samples of each part that is done. Nothing is written.
     """
     place = open_folder(folder)
     try:
+        described = read_json(place, DESCRIPTION)
+        sizes = place.sizes()
+        if described.get("kind") in RING_KINDS:
+            return list(_differing_slots(place, described, sizes, progress))
         sink = open_sink(place)
     except StoreError as error:
         return [str(error)]
+    if sink.parts > len(sizes):
+        stated_parts = f"expected {sink.parts} parts in {place} as {DESCRIPTION} says"
+        return [f"{stated_parts}, there are {len(sizes)} files in all: go on with the export, or copy it again"]
     problems = []
-    try:
-        sizes = place.sizes()
-    except StoreError as error:
-        return [str(error)]
     stated: set[str] = {DESCRIPTION, *sink.manifest_names()}
     for number, name in enumerate(sink.manifest_names()):
         try:
@@ -66,6 +72,20 @@ def verify(
     if decode and not problems:
         problems += _unreadable(sink)
     return problems
+
+
+def _differing_slots(
+    place: Folder, described: dict[str, Any], sizes: dict[str, int], progress: Callable[[int], None] | None
+) -> Iterator[str]:
+    slots = described.get("slots")
+    if not isinstance(slots, int) or not 0 < slots <= len(sizes):
+        yield f"expected the slots of {place} that {DESCRIPTION} says, {slots!r}, got {len(sizes)} files: copy it again"
+        return
+    for slot, held in enumerate(sidecars(place, slots)):
+        name = f"{slot:06d}{RING_KINDS[described['kind']].ending}"
+        yield from _differing(place, {name: held}, sizes)
+        if progress is not None:
+            progress(held["stop"] - held["start"])
 
 
 def _differing(place: Folder, files: dict[str, dict[str, Any]], sizes: dict[str, int]) -> Iterator[str]:

@@ -12,9 +12,7 @@ from nanostream.errors import StoreError
 from nanostream.formats.cache import CACHE_BYTES, Cache
 from nanostream.formats.codec import FIELDS, MAX_FIELD_BYTES, decode
 from nanostream.formats.folder import open_folder
-from nanostream.formats.provenance import Provenance
-from nanostream.formats.sink import DESCRIPTION, read_json
-from nanostream.formats.webdataset import KIND, WebDatasetSink, tar_header, tar_name
+from nanostream.formats.webdataset import WebDatasetSink, tar_header, tar_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,22 +44,11 @@ class ShardReader:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.folder: Final = open_folder(folder)
-        described = read_json(self.folder, DESCRIPTION)
-        self.provenance, size = Provenance.parse(described, kind=KIND, name=f"{DESCRIPTION} of {self.folder}")
-        self._sink = WebDatasetSink(self.folder, self.provenance, shard_size=size)
+        self._sink = WebDatasetSink.open(self.folder)
+        self._sink.check_whole()
+        self.provenance = self._sink.provenance
         self._cache = Cache(self.folder, where=cache, limit_bytes=cache_bytes)
         self._manifests: dict[int, dict[str, Any]] = {}
-        there = self.folder.sizes()
-        wanted = itertools.chain.from_iterable(
-            (f"{number:06d}.tar", self._sink.manifest_name(number)) for number in range(self._sink.parts)
-        )
-        missing = [name for name in wanted if name not in there]
-        if missing:
-            msg = (
-                f"expected {self._sink.parts} shards with their manifests in {self.folder}, {missing[0]} is "
-                f"missing ({len(missing)} files in all): export the set again"
-            )
-            raise StoreError(msg)
 
     def __len__(self) -> int:
         """Samples in the set."""
@@ -94,7 +81,7 @@ class ShardReader:
             yield (row // self._sink.shard_size, passes), row
 
     def _shard(self, number: int, rows: Iterable[int], *, meta: bool) -> Iterator[Sample]:
-        name = f"{number:06d}.tar"
+        (name,) = self._sink.part_files(number)
         with self._cache.open(name, self.manifest(number)["files"][name]) as file:
             shard = _Shard(file, f"{name} of {self.folder}")
             at = number * self._sink.shard_size

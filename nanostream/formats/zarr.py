@@ -32,7 +32,7 @@ import zarr.storage
 
 from nanostream.errors import StoreError
 from nanostream.formats.codec import dump_json
-from nanostream.formats.sink import Files, Sink, names_of
+from nanostream.formats.sink import Sink, names_of
 from nanostream.formats.zarr_table import COLUMN_TYPES, TABLE_CHUNK, Column, columns_of, compressors, packed, tables
 from nanostream.sample import PARTICLE_COLUMNS
 
@@ -43,11 +43,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nanostream.formats.encoded import Encoded
+    from nanostream.formats.files import Files
     from nanostream.sample import Sample
 
-__all__ = ["KIND", "NO_CHUNK", "ZarrSink", "documents", "encode"]
-
-KIND = "zarr"
+__all__ = ["NO_CHUNK", "ZarrSink", "documents", "encode"]
 
 NO_CHUNK = 2**64 - 1
 """Offset and length, in a shard's index, of a chunk that is not there."""
@@ -90,7 +89,7 @@ def documents(root: zarr.Group) -> dict[str, bytes]:
 class ZarrSink(Sink):
     """A growing store; a part is one shard."""
 
-    kind: ClassVar[str] = KIND
+    kind: ClassVar[str] = "zarr"
     ours: ClassVar[re.Pattern[str]] = names_of(r"zarr\.json", "image", "mask", "index", "particles", "meta")
 
     @staticmethod
@@ -98,14 +97,18 @@ class ZarrSink(Sink):
         """Samples in 64 MiB of pixels."""
         return max(1, _SHARD_BYTES // (3 * one.shape[0] * one.shape[1]))
 
+    def part_files(self, number: int) -> tuple[str, ...]:
+        """Names of the shards of image and mask."""
+        return tuple(f"{name}/c/{number}/0/0" for name in _PICTURES)
+
     def _put(self, number: int, samples: Iterable[Encoded], files: Files) -> dict[str, Any]:
         ones = list(samples)
         shapes = {one.shape for one in ones}
         if len(shapes) > 1:
             msg = f"expected pictures of one size in a store, got {sorted(shapes)}: export each size on its own"
             raise StoreError(msg)
-        for name in _PICTURES:
-            with files.open(f"{name}/c/{number}/0/0") as write:
+        for name, file in zip(_PICTURES, self.part_files(number), strict=True):
+            with files.open(file) as write:
                 for part in _shard([one.fields[name] for one in ones], self.shard_size):
                     write(part)
         itemsize = sum(kind.itemsize for kind in COLUMN_TYPES.values())
@@ -117,7 +120,7 @@ class ZarrSink(Sink):
         }
         waiting = io.BytesIO()
         np.savez(waiting, allow_pickle=False, **table)
-        self.folder.put(_waiting(number), waiting.getvalue())
+        self.folder.put(self.waiting_name(number), waiting.getvalue())
         counts = {name: int(table[name].sum()) for name in ("particles", "json")}
         return {"shape": list(ones[0].shape), "rows": counts}
 
@@ -132,7 +135,7 @@ class ZarrSink(Sink):
         text = Column("meta/json", np.dtype("uint8"), files)
         counts: dict[str, list[npt.NDArray[np.int64]]] = {"particles": [], "json": []}
         for number in range(self.parts):
-            table = np.load(io.BytesIO(self.folder.read(_waiting(number))), allow_pickle=False)
+            table = np.load(io.BytesIO(self.folder.read(self.waiting_name(number))), allow_pickle=False)
             for name, some in counts.items():
                 some.append(table[name])
             for one in tables(table["particles"], table["rows"].tobytes()):
@@ -152,15 +155,15 @@ class ZarrSink(Sink):
         for column in (*columns.values(), text):
             column.end()
         for name, document in documents(self._metadata(count, next(iter(shapes)), rows)).items():
+            if name == "zarr.json":
+                # Others know the store by it: nothing may be missing from then on.
+                self.folder.flush()
             files.put(name, document)
 
     def _fits(self, number: int, manifest: dict[str, Any], files: dict[str, dict[str, Any]]) -> bool:
         rows, shape = manifest.get("rows"), manifest.get("shape")
         counted = isinstance(rows, dict) and {name: type(value) for name, value in rows.items()} == _ROWS
-        return counted and isinstance(shape, list) and files.keys() == {f"{name}/c/{number}/0/0" for name in _PICTURES}
-
-    def _scratch(self, name: str) -> bool:
-        return name.endswith(".npz") or super()._scratch(name)
+        return counted and isinstance(shape, list) and files.keys() == set(self.part_files(number))
 
     def _metadata(self, count: int, shape: tuple[int, ...], rows: dict[str, int]) -> zarr.Group:
         """The hierarchy without its chunks."""
@@ -216,10 +219,6 @@ def _shard(chunks: Sequence[bytes], size: int) -> Iterator[bytes]:
     index[: len(chunks), 0] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     index[: len(chunks), 1] = lengths
     return itertools.chain(chunks, [bytes(numcodecs.CRC32C(location="end").encode(index.tobytes()))])
-
-
-def _waiting(number: int) -> str:
-    return f"manifests/{number:06d}.npz"
 
 
 def _offset(lengths: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

@@ -1,35 +1,35 @@
 """A Zarr store read back: the samples that `zarr.py` wrote, by row, in any order.
 
-Zarr itself reads metadata and tables. A picture is one read at a place that the shard's index gives,
-one checksum and one decompression, without the layers that a call of Zarr goes through.
+Zarr itself reads metadata and tables; pictures are read by zarr_pictures.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
-import os
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
-import numcodecs
-import numcodecs.blosc
 import numpy as np
 import zarr
-import zarr.errors
+import zarr.storage
 
 from nanostream.errors import NanostreamError, StoreError
 from nanostream.formats.cache import CACHE_BYTES, Cache
 from nanostream.formats.codec import MAX_FIELD_BYTES, parse_json
 from nanostream.formats.folder import LocalFolder, open_folder
-from nanostream.formats.provenance import Provenance
-from nanostream.formats.sink import DESCRIPTION, read_json
-from nanostream.formats.zarr import KIND, NO_CHUNK, ZarrSink
+from nanostream.formats.remote import RemoteFolder
+from nanostream.formats.seal import damaged
+from nanostream.formats.sink import DESCRIPTION, SET
+from nanostream.formats.zarr import ZarrSink
+from nanostream.formats.zarr_pictures import Pictures
 from nanostream.formats.zarr_table import COLUMN_TYPES
 from nanostream.sample import Sample
 
 if TYPE_CHECKING:
+    import os
+    import pathlib
     from collections.abc import Iterable, Iterator
-    from typing import BinaryIO
 
     import numpy.typing as npt
 
@@ -39,11 +39,6 @@ __all__ = ["ZarrReader"]
 
 _TABLE_ROWS = 32
 """Samples whose metadata is read in one go."""
-
-_OPEN_SHARDS = 16
-_CHECKSUM_BYTES = 4
-_BLOSC_HEADER_BYTES = 16
-_INDEX_TYPE = np.dtype("<u8")
 
 
 @final
@@ -62,25 +57,22 @@ class ZarrReader:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.folder: Final = open_folder(folder)
-        described = read_json(self.folder, DESCRIPTION)
-        self.provenance, size = Provenance.parse(described, kind=KIND, name=f"{DESCRIPTION} of {self.folder}")
-        self._sink = ZarrSink(self.folder, self.provenance, shard_size=size)
-        local = self.folder.path if isinstance(self.folder, LocalFolder) else str(self.folder)
+        self._sink = ZarrSink.open(self.folder)
+        self.provenance = self._sink.provenance
+        self._check_files()
         with _reading(self.folder):
-            self._root = zarr.open_group(local, mode="r", zarr_format=3)
-        self._check_attributes(described)
+            self._root = zarr.open_group(_store(self.folder), mode="r", zarr_format=3)
+        self._check_attributes()
         image, mask = self._array("image"), self._array("mask")
         self._columns = {name: self._array(f"particles/{name}") for name in COLUMN_TYPES}
         self._json = self._array("meta/json")
-        self._check_files()
-        with _reading(self.folder):
-            self._particle_offset = np.asarray(self._array("particles/offset")[:])
-            self._json_offset = np.asarray(self._array("meta/offset")[:])
-            index = np.asarray(self._array("index")[:])
+        self._particle_offset, self._json_offset, index = (
+            self._row_array(*row) for row in (("particles/offset", 1), ("meta/offset", 1), ("index", 0))
+        )
         self._check_tables(index, image, mask)
         files = Cache(self.folder, where=cache, limit_bytes=cache_bytes)
-        self._image = _Pictures(self._sink, files, "image", image)
-        self._mask = _Pictures(self._sink, files, "mask", mask)
+        self._image = Pictures(self._sink, files, "image", image)
+        self._mask = Pictures(self._sink, files, "mask", mask)
 
     def __len__(self) -> int:
         """Samples in the store."""
@@ -137,33 +129,35 @@ class ZarrReader:
         with _reading(self.folder):
             array = self._root.get(name)
         if not isinstance(array, zarr.Array):
-            msg = f"{self.folder} is damaged: expected the array {name}; export or copy it again"
-            raise StoreError(msg)
+            damaged(str(self.folder), f"the array {name}", type(array).__name__)
         return cast("zarr.Array[Any]", array)
 
-    def _check_attributes(self, described: dict[str, Any]) -> None:
+    def _row_array(self, name: str, more: int) -> npt.NDArray[np.int64]:
+        """An array of one number a sample and some more. Raises StoreError, before it is read, if it is none."""
+        array = self._array(name)
+        if array.shape != (len(self) + more,) or array.dtype != np.dtype("int64"):
+            damaged(f"{name} of {self.folder}", f"{len(self) + more} numbers", f"{array.dtype} {array.shape}")
+        with _reading(self.folder):
+            return np.asarray(array[:])
+
+    def _check_attributes(self) -> None:
         """Raise StoreError unless the root says of itself what the description says."""
         own = self._root.attrs.get("nanostream")
-        for key, value in described.items():
-            if key != "versions" and (not isinstance(own, dict) or own.get(key) != value):
-                msg = (
-                    f"{self.folder} is damaged: expected {key} {value!r} in its attributes as in {DESCRIPTION}, got "
-                    f"{own.get(key) if isinstance(own, dict) else own!r}; export or copy it again"
-                )
-                raise StoreError(msg)
+        for key, value in self._sink.description().items():
+            got = own.get(key) if isinstance(own, dict) else own
+            if key != "versions" and got != value:
+                damaged(str(self.folder), f"{key} {value!r} in its attributes as in {DESCRIPTION}", got)
 
     def _check_files(self) -> None:
-        """Raise StoreError if a file is missing or empty: Zarr would read it as zeros."""
-        sizes = self.folder.sizes()
-        wanted = list(self._sink.manifest_names())
-        if wanted[-1] in sizes:
-            wanted += self._sink.files(wanted[-1])
-        for number in range(self._sink.parts):
-            wanted += [f"{name}/c/{number}/0/0" for name in ("image", "mask")]
-        for name in wanted:
-            if not sizes.get(name):
-                msg = f"{self.folder} is damaged: {name} is missing or empty; export or copy it again"
-                raise StoreError(msg)
+        """Raise StoreError if a file is missing, which Zarr would read as zeros, or the metadata were changed."""
+        sizes = self._sink.check_whole()
+        for name, entry in self._sink.files(SET).items():
+            if sizes.get(name) != entry["bytes"]:
+                damaged(f"{name} of {self.folder}", f"{entry['bytes']} bytes", sizes.get(name, "no such file"))
+            if name.endswith("zarr.json"):
+                found = self.folder.read(name, 0, min(entry["bytes"], MAX_FIELD_BYTES))
+                if hashlib.sha256(found).hexdigest() != entry["sha256"]:
+                    damaged(f"{name} of {self.folder}", "metadata as its manifest says", "others")
 
     def _check_tables(self, index: npt.NDArray[np.int64], image: zarr.Array[Any], mask: zarr.Array[Any]) -> None:
         """Raise StoreError unless all arrays have as many rows as the store says it has."""
@@ -181,81 +175,21 @@ class ZarrReader:
             and image.chunks == mask.chunks == (1, *shape)
             and (image.dtype, mask.dtype) == (np.dtype("uint8"), np.dtype("uint16"))
             and np.array_equal(index, np.arange(count) + self.provenance.start)
-            and all(
-                len(offset) == count + 1 and offset[0] == 0 and offset[-1] == end and bool((np.diff(offset) >= 0).all())
-                for offset, end in ends
-            )
+            and all(offset[0] == 0 and offset[-1] == end and bool((np.diff(offset) >= 0).all()) for offset, end in ends)
         )
         if not whole:
-            msg = (
-                f"{self.folder} is damaged: expected arrays for the {count} samples that its "
-                "description states; export or copy it again"
-            )
-            raise StoreError(msg)
+            damaged(str(self.folder), f"arrays for the {count} samples that its description states", image.shape)
 
 
-class _Pictures:
-    """The pictures of one array, by row."""
+def _store(folder: Folder) -> pathlib.Path | zarr.storage.FsspecStore:
+    """Where Zarr reads metadata and tables: over the folder's own connection, not a second one."""
+    if isinstance(folder, LocalFolder):
+        return folder.path
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
-    def __init__(self, sink: ZarrSink, cache: Cache, name: str, array: zarr.Array[Any]) -> None:
-        self._sink = sink
-        self._cache = cache
-        self._name = name
-        self._shape = array.shape[1:]
-        self._type = np.dtype(array.dtype).newbyteorder("<")
-        self._shards: dict[int, tuple[BinaryIO, npt.NDArray[np.uint64]]] = {}
-        self._blosc = numcodecs.Blosc()
-
-    def __getitem__(self, row: int) -> npt.NDArray[Any]:
-        number, place = divmod(row, self._sink.shard_size)
-        file, index = self._shards.get(number) or self._open(number)
-        offset, length = index[place].tolist()
-        chunk = os.pread(file.fileno(), min(length, MAX_FIELD_BYTES), offset) if offset < NO_CHUNK else b""
-        picture = np.empty(self._shape, self._type)
-        size = int.from_bytes(chunk[4:8], "little") if len(chunk) > _BLOSC_HEADER_BYTES + _CHECKSUM_BYTES else -1
-        if len(chunk) != length or size != picture.nbytes:
-            self._damaged(number, f"a chunk of {picture.nbytes} bytes for row {row}, got {len(chunk)} packed bytes")
-        try:
-            self._blosc.decode(_checked(chunk), out=picture)
-        # Blosc raises RuntimeError and ValueError for bytes that are none of its own.
-        except (RuntimeError, ValueError, TypeError) as error:
-            self._damaged(number, f"a chunk for row {row}, got one that cannot be read ({error})")
-        return picture.astype(self._type.newbyteorder("="), copy=False)
-
-    def __del__(self) -> None:
-        for file, _ in self._shards.values():
-            file.close()
-
-    def _open(self, number: int) -> tuple[BinaryIO, npt.NDArray[np.uint64]]:
-        name = f"{self._name}/c/{number}/0/0"
-        entry = self._sink.manifest(number)["files"][name]
-        # Each chunk carries a checksum of its own, so a sample need not wait for its whole shard's.
-        file = self._cache.open(name, entry, hashed=False)
-        nbytes = self._sink.shard_size * 2 * _INDEX_TYPE.itemsize + _CHECKSUM_BYTES
-        try:
-            size = os.fstat(file.fileno()).st_size
-            index = np.frombuffer(_checked(os.pread(file.fileno(), nbytes, max(0, size - nbytes))), _INDEX_TYPE)
-        except ValueError:
-            file.close()
-            self._damaged(number, "an index with its checksum at the end")
-        while len(self._shards) >= _OPEN_SHARDS:
-            self._shards.pop(next(iter(self._shards)))[0].close()
-        self._shards[number] = file, index.reshape(-1, 2)
-        return self._shards[number]
-
-    def _damaged(self, number: int, expected: str) -> NoReturn:
-        name = f"{self._name}/c/{number}/0/0 of {self._sink.folder}"
-        msg = f"{name} is damaged: expected {expected}; export or copy it again"
-        raise StoreError(msg) from None
-
-
-def _checked(data: bytes) -> bytes:
-    """The data without its CRC-32C. Raises ValueError where that differs."""
-    content = data[:-_CHECKSUM_BYTES]
-    if bytes(numcodecs.CRC32C(location="end").encode(content)[-_CHECKSUM_BYTES:]) != data[-_CHECKSUM_BYTES:]:
-        msg = "the checksum differs"
-        raise ValueError(msg)
-    return content
+    assert isinstance(folder, RemoteFolder)
+    files = AsyncFileSystemWrapper(folder.files, asynchronous=True)
+    return zarr.storage.FsspecStore(files, read_only=True, path=folder.root)
 
 
 @contextlib.contextmanager

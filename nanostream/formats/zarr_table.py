@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from nanostream.formats.sink import Files
+    from nanostream.formats.files import Files
 
 __all__ = ["COLUMN_TYPES", "TABLE_CHUNK", "Column", "columns_of", "compressors", "packed", "tables"]
 

@@ -1,29 +1,24 @@
-"""A range of a stream written to a folder, in any of the formats; render workers do the encoding.
-
-The renderer that an engine builds is wrapped, so that it hands on a sample's bytes in the format:
-compression runs on the workers, and what crosses to this process is a fifth of the pixels. This
-process puts the bytes into shards, which takes it well under a millisecond a sample.
-"""
+"""A range of a stream written to a folder, in any of the formats."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nanostream.errors import StoreError
+from nanostream.export.encoding import LEASE, encoded, leases, open_encoding
+from nanostream.export.ending import ended_by_signals
 from nanostream.formats.encoded import Encoded
 from nanostream.formats.folder import open_folder
 from nanostream.formats.nbytes import parse_bytes
 from nanostream.formats.provenance import Provenance
-from nanostream.formats.sinks import FORMATS, check_format, counted, encoder, sink_class
+from nanostream.formats.sinks import check_format, counted, encoder, sink_class
 from nanostream.formats.target import begun_export, check_new, differing, replacing
-from nanostream.formats.window import SLOTS, Window
-from nanostream.seeding import MAX_INDEX, check_index, check_seed
-from nanostream.stream.choose import choose_engine, open_engine
-from nanostream.stream.engine import SYNTH, resolve
+from nanostream.seeding import check_index, check_seed
+from nanostream.stream.choose import choose_engine
+from nanostream.stream.engine import SYNTH
 
 if TYPE_CHECKING:
     import os
@@ -33,9 +28,7 @@ if TYPE_CHECKING:
     from nanostream.sample import Sample
     from nanostream.stream.engine import Engine, StreamRecipe, Synthesizer
 
-__all__ = ["FORMATS", "EncodingSynth", "Exported", "export", "export_window", "write"]
-
-_LEASE = 8
+__all__ = ["Exported", "export", "write"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +44,6 @@ class Exported:
 
     resumed: int
     """Samples that an export before this one had already written."""
-
-
-class EncodingSynth:
-    """A renderer whose samples are already encoded; runs where the engine renders."""
-
-    def __init__(self, recipe: StreamRecipe, *, synth: str | Callable[..., Synthesizer], format: str) -> None:  # noqa: A002
-        factory = resolve(synth) if isinstance(synth, str) else synth
-        self._synth: Synthesizer = factory(recipe)
-        self._encode = encoder(format)
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend that renders."""
-        return self._synth.backend
-
-    def render(self, *, seed: int, index: int) -> Encoded:
-        """The encoded sample of one index."""
-        return Encoded.of(self._synth.render(seed=seed, index=index), self._encode)
 
 
 def export(
@@ -104,15 +79,8 @@ def export(
         folder, overwrite=overwrite, format=format, start=start, count=count, seed=seed, recipe_hash=recipe.hash
     )
     choose_engine(engine, workers=workers, address=address)
-    encoding = functools.partial(EncodingSynth, synth=synth, format=format)
-    with open_engine(
-        recipe,
-        seed=seed,
-        engine=engine,
-        workers=workers,
-        address=address,
-        synth=cast("Callable[..., Synthesizer]", encoding),
-    ) as source:
+    told = {"seed": seed, "engine": engine, "workers": workers, "address": address}
+    with open_encoding(recipe, format=format, synth=synth, **told) as source, ended_by_signals():
         build = source.build
         provenance = Provenance(
             recipe=json.loads(recipe.dump()),
@@ -131,8 +99,7 @@ def export(
         sink = sink_class(format)(folder, provenance, shard_size=size)
 
         def rendered(parts: list[int]) -> Iterator[Encoded]:
-            leases = itertools.chain.from_iterable(_leases(sink.indices(number)) for number in parts)
-            return cast("Iterator[Encoded]", source.samples(leases))
+            return encoded(source, itertools.chain.from_iterable(leases(sink.indices(number)) for number in parts))
 
         with replacing(folder, resuming=begun is not None):
             return _written(sink, rendered, progress=progress, begin=begun is None)
@@ -226,17 +193,12 @@ def _checked(stream: Iterator[Encoded], sink: Sink, number: int) -> Iterator[Enc
         yield sample
 
 
-def _leases(indices: range) -> Iterator[range]:
-    """The range in leases of a size that keeps the cost of a call to a worker small."""
-    return (indices[at : at + _LEASE] for at in range(0, len(indices), _LEASE))
-
-
 def _size(asked: int | str | None, format: str, source: Engine, provenance: Provenance) -> int:  # noqa: A002
     """Samples a shard. Bytes are turned into samples by the first eight, so the same for every run."""
     if isinstance(asked, int):
         return asked
-    few = range(provenance.start, min(provenance.start + _LEASE, provenance.stop))
-    ones = cast("list[Encoded]", list(source.samples([few])))
+    few = range(provenance.start, min(provenance.start + LEASE, provenance.stop))
+    ones = list(encoded(source, [few]))
     if asked is None:
         return sink_class(format).default_size(ones[0])
     # Names and padding of a file in a tar take about a block and a half.
@@ -263,54 +225,3 @@ def _check(
     check_seed(seed)
     check_index(start)
     check_index(start + count - 1)
-
-
-def export_window(
-    recipe: StreamRecipe,
-    *,
-    window: int | str,
-    out: str | os.PathLike[str],
-    seed: int = 0,
-    start: int = 0,
-    count: int | None = None,
-    slots: int = SLOTS,
-    engine: str = "auto",
-    workers: int = 1,
-    address: str | None = None,
-    synth: str | Callable[..., Synthesizer] = SYNTH,
-    progress: Callable[[int], None] | None = None,
-) -> int:
-    """Write an endless stream into a ring of WebDataset shards, see formats/window.py.
-
-    window: bytes that the folder takes at most, or a text such as "20GB". count: samples to write
-    before it ends; None: none, Ctrl-C ends it. A ring that is there already is gone on with.
-    Returns the index behind the last sample written. The rest, and what it raises, as for `export`.
-    """
-    check_seed(seed)
-    check_index(start)
-    limit = parse_bytes(window) if isinstance(window, str) else window
-    ring = Window(
-        open_folder(out),
-        limit_bytes=limit,
-        recipe_hash=recipe.hash,
-        recipe=json.loads(recipe.dump()),
-        seed=seed,
-        slots=slots,
-    )
-    first = start if ring.next_index is None else ring.next_index
-    encoding = functools.partial(EncodingSynth, synth=synth, format="webdataset")
-    with open_engine(
-        recipe,
-        seed=seed,
-        engine=engine,
-        workers=workers,
-        address=address,
-        synth=cast("Callable[..., Synthesizer]", encoding),
-    ) as source:
-        every = range(first, MAX_INDEX + 1) if count is None else range(first, first + count)
-        samples = cast("Iterator[Encoded]", source.samples(_leases(every)))
-        try:
-            ring.write(samples, progress=progress)
-        finally:
-            samples.close()  # type: ignore[attr-defined]
-    return first if ring.next_index is None else ring.next_index
