@@ -7,9 +7,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from monai.metrics.meandice import compute_dice
+from monai.metrics.panoptic_quality import compute_panoptic_quality
 from scipy.optimize import linear_sum_assignment
 from skimage.measure import regionprops
 
@@ -65,6 +68,43 @@ def test_dice_counts_foreground_pixels(predicted: np.ndarray, true: np.ndarray) 
     p, t = set().union(*_sets(predicted)), set().union(*_sets(true))
     expected = 2 * len(p & t) / (len(p) + len(t)) if p or t else 1.0
     assert dice(predicted, true) == pytest.approx(expected)
+
+
+@given(predicted=LABELS, true=LABELS, kept=st.floats(0, 1))
+def test_scores_are_those_of_monai(predicted: np.ndarray, true: np.ndarray, kept: float) -> None:
+    """F1, PQ, AP at every threshold and Dice are what MONAI's own metrics say of the same pictures."""
+    rows = round(kept * predicted.shape[0])
+    predicted = np.concatenate([true[:rows], predicted[rows:]])
+    if not true.any() or not predicted.any():
+        return
+    got = score([(predicted, true)])
+    p, t = torch.from_numpy(predicted), torch.from_numpy(true)
+    assert got.pq == pytest.approx(float(compute_panoptic_quality(p, t)), abs=1e-4)
+    assert got.f1 == pytest.approx(float(compute_panoptic_quality(p, t, metric_name="rq")), abs=1e-4)
+    for threshold, ap in zip(np.arange(0.5, 1, 0.05), got.ap_at, strict=True):
+        # Float32 in MONAI: a threshold itself is no place to compare at.
+        tp, fp, fn, _ = compute_panoptic_quality(
+            p, t, match_iou_threshold=float(threshold) + 1e-6, output_confusion_matrix=True
+        ).tolist()
+        assert ap == pytest.approx(tp / (tp + fp + fn))
+    assert got.ap == pytest.approx(np.mean(got.ap_at))
+    foreground = (torch.from_numpy(labels > 0)[None, None].float() for labels in (predicted, true))
+    assert got.dice == pytest.approx(float(compute_dice(*foreground)), abs=1e-5)
+
+
+def test_size_errors_are_what_they_are_called() -> None:
+    """Twice as wide and high: diameters are off by all of themselves, their distributions by the mean of it."""
+    true = np.zeros((40, 60), int)
+    true[2:6, 2:6], true[20:28, 20:28] = 1, 2
+    predicted = np.zeros((40, 60), int)
+    predicted[1:9, 1:9], predicted[18:34, 18:34] = 1, 2
+    got = score([(predicted, true)])
+    assert got.median_diameter_error == pytest.approx(1.0)
+    assert got.diameter_distance_px == pytest.approx(np.sqrt(4 / np.pi) * 6)
+    assert math.isnan(got.matched_diameter_error)
+    predicted = true.copy()
+    predicted[2:6, 6] = 1
+    assert score([(predicted, true)]).matched_diameter_error == pytest.approx((np.sqrt(20 / 16) - 1) / 2)
 
 
 @given(true=LABELS, shift=st.integers(1, 50))

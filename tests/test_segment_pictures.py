@@ -1,4 +1,4 @@
-"""Pictures and validation sets from files."""
+"""Evaluation sets from files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,14 @@ from nanostream.errors import PictureError
 from nanostream.segment.baseline import otsu_watershed
 from nanostream.segment.labels import remove_small
 from nanostream.segment.metrics import score
-from nanostream.segment.pictures import (
-    find_pictures,
-    footer_row,
-    label_mask,
-    read_picture,
-    read_validation,
-)
+from nanostream.segment.pictures import label_mask, read_validation
 
 if TYPE_CHECKING:
     import pathlib
 
 
-def _noise(shape: tuple[int, int], most: int = 256) -> np.ndarray:
-    dtype = np.uint8 if most == 256 else np.uint16
-    return np.random.default_rng(0).integers(0, most, shape).astype(dtype)
+def _noise(shape: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
 def _validation_set(folder: pathlib.Path) -> pathlib.Path:
@@ -43,55 +36,6 @@ def _validation_set(folder: pathlib.Path) -> pathlib.Path:
         Image.fromarray(image).save(folder / "images" / f"{name}.png")
         tifffile.imwrite(folder / "masks" / f"{name}.tif", mask)
     return folder
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("most", [256, 65536])
-def test_grey_pictures_come_back_as_they_were(tmp_path: pathlib.Path, suffix: str, most: int) -> None:
-    """8 and 16 bits survive PNG and TIFF."""
-    pixels, path = _noise((20, 30), most), tmp_path / f"picture{suffix}"
-    if suffix == ".png":
-        Image.fromarray(pixels).save(path)
-    else:
-        tifffile.imwrite(path, pixels)
-    got = read_picture(path)
-    assert got.dtype == pixels.dtype
-    assert (got == pixels).all()
-
-
-def test_colours_are_averaged(tmp_path: pathlib.Path) -> None:
-    """A grey picture saved with colours and transparency is the grey picture."""
-    pixels = _noise((8, 9))
-    rgba = np.dstack([pixels] * 3 + [np.full_like(pixels, 255)])
-    Image.fromarray(rgba).save(tmp_path / "picture.png")
-    assert (read_picture(tmp_path / "picture.png") == pixels).all()
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_what_cannot_be_read_is_named(tmp_path: pathlib.Path, suffix: str) -> None:
-    """Damaged files, stacks and floating pictures raise a PictureError with the file's name."""
-    path = tmp_path / f"damaged{suffix}"
-    path.write_bytes(b"\x89PNG not a picture at all")
-    with pytest.raises(PictureError, match="damaged"):
-        read_picture(path)
-    stack = tmp_path / "stack.tif"
-    tifffile.imwrite(stack, np.zeros((5, 6, 7), np.uint8), photometric="minisblack")
-    with pytest.raises(PictureError, match=r"stack.*\(5, 6, 7\)"):
-        read_picture(stack)
-    floating = tmp_path / "floating.tif"
-    tifffile.imwrite(floating, np.zeros((6, 7), np.float32))
-    with pytest.raises(PictureError, match="float32"):
-        read_picture(floating)
-
-
-def test_a_footer_is_found_and_a_dark_picture_is_none() -> None:
-    """The first row of a uniform footer with writing is found; dark skies and noise are kept."""
-    image = 20 + _noise((100, 120)) // 2
-    assert footer_row(image) is None
-    image[80:] = 0
-    image[85:95, 20:60] = 243
-    assert footer_row(image) == 80
-    assert footer_row(np.zeros((100, 120), np.uint8)) is None
 
 
 def test_an_evaluation_folder_is_read(tmp_path: pathlib.Path) -> None:
@@ -110,14 +54,23 @@ def test_evaluation_folders_that_do_not_fit_are_refused(tmp_path: pathlib.Path) 
     _validation_set(tmp_path)
     with pytest.raises(PictureError, match="500"):
         next(read_validation(tmp_path, rows=500))
-    tifffile.imwrite(tmp_path / "masks" / "a.tif", np.zeros((3, 3), np.uint8))
-    with pytest.raises(PictureError, match="'a'"):
+    for mask, said in ((np.zeros((3, 3), np.uint8), "'a'"), (np.zeros((100, 120), np.float32), "float32")):
+        tifffile.imwrite(tmp_path / "masks" / "a.tif", mask)
+        with pytest.raises(PictureError, match=said):
+            next(read_validation(tmp_path))
+    (tmp_path / "masks" / "a.tif").write_bytes(b"no TIFF")
+    with pytest.raises(PictureError, match=r"a\.tif"):
         next(read_validation(tmp_path))
     (tmp_path / "masks" / "b.tif").unlink()
     with pytest.raises(PictureError, match="partner for b"):
         read_validation(tmp_path)
-    with pytest.raises(PictureError, match="found none"):
-        find_pictures(tmp_path)
+
+
+def test_an_empty_mask_is_an_annotation(tmp_path: pathlib.Path) -> None:
+    """A picture in which nobody marked a particle counts, and its mask may be saved in grey colours."""
+    _validation_set(tmp_path)
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", np.zeros((100, 120, 3), np.uint8))
+    assert next(read_validation(tmp_path)).labels.max() == 0
 
 
 def test_labels_keep_their_parting() -> None:

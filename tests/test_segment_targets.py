@@ -18,6 +18,7 @@ from nanostream.segment.targets import (
     centre_offsets,
     contour_classes,
     distance_map,
+    relative_distance,
     seams,
 )
 
@@ -52,6 +53,17 @@ def test_distances_are_those_of_scipy(mask: np.ndarray) -> None:
             expected = distance_transform_edt(inside)
             np.testing.assert_allclose(distance[inside], expected[inside], rtol=1e-6)
     assert not got[mask == 0].any()
+
+
+@given(mask=MASKS)
+def test_relative_distances_reach_one_in_each_particle(mask: np.ndarray) -> None:
+    """Each particle's distances are those of the map over its own greatest one."""
+    distance, relative = distance_map(torch.from_numpy(mask)).numpy(), relative_distance(torch.from_numpy(mask)).numpy()
+    for b, picture in enumerate(mask):
+        for label in np.unique(picture[picture > 0]):
+            own = distance[b][picture == label]
+            np.testing.assert_allclose(relative[b][picture == label], own / own.max(), rtol=1e-6)
+    assert not relative[mask == 0].any()
 
 
 @given(mask=MASKS)

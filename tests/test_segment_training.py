@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from safetensors.torch import load_file, save_file
 
 from nanostream.errors import ModelError, PictureError, StreamError
+from nanostream.segment.contacts import part_contacts
 from nanostream.segment.cores import share_cores
+from nanostream.segment.crops import Crops, pack, unpack
 from nanostream.segment.evaluation import evaluate
 from nanostream.segment.instances import WatershedConfig, instances
 from nanostream.segment.live import LiveLine
 from nanostream.segment.model import Model, load_model, save_model
-from nanostream.segment.network import NetworkConfig, standardise
+from nanostream.segment.network import NetworkConfig
 from nanostream.segment.pictures import AnnotatedPicture
 from nanostream.segment.predict import predict, probabilities
 from nanostream.segment.training import TrainingConfig, schedule, train
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
+MASKS = arrays(np.int32, (12, 12), elements=st.sampled_from([0, 0, 1, 2, 7]))
 SMALL = NetworkConfig(channels=(8, 16, 32), strides=(2, 2), residual_units=1)
 QUICK = TrainingConfig(
     steps=100, batch=8, crop_px=32, start=4, window=32, threads=1, learning_rate=1e-2, average=0.9, network=SMALL
@@ -75,7 +81,7 @@ def test_touching_discs_are_parted() -> None:
     radius = np.minimum(left, right)
     inside, contour = radius < 9, (radius >= 9) & (radius < 11.5)
     p = np.stack([~(inside | contour), inside, contour]).astype(np.float32)
-    labels = instances(p)
+    labels = instances(p, p[1] + p[2])
     assert np.unique(labels).tolist() == [0, 1, 2]
     assert ((labels > 0) == (inside | contour)).all()
     assert labels[20, 19] != labels[20, 40]
@@ -87,8 +93,27 @@ def test_thin_particles_without_an_inside_are_kept() -> None:
     p[0] = 1.0
     p[:, 10:13, 5:35] = np.array([0, 0, 1], np.float32)[:, None, None]
     p[:, 20, 20] = np.array([0, 1, 0])
-    assert instances(p).max() == 1
-    assert instances(np.stack([np.ones((9, 9))] + [np.zeros((9, 9))] * 2).astype(np.float32)).max() == 0
+    assert instances(p, p[2]).max() == 1
+    nothing = np.stack([np.ones((9, 9))] + [np.zeros((9, 9))] * 2).astype(np.float32)
+    assert instances(nothing, nothing[0]).max() == 0
+
+
+def test_a_gap_is_drawn_where_one_is_seen() -> None:
+    """Between a bright and a dark particle the darkest of the next two pixels is background; else labels touch."""
+    labels = np.zeros((12, 20), np.int32)
+    labels[2:10, 2:10], labels[2:10, 10:18] = 1, 2
+    image = np.where(labels == 1, 200, np.where(labels == 2, 120, 20)).astype(np.uint8)
+    for transposed in (False, True):
+        turn = np.transpose if transposed else np.asarray
+        assert (turn(part_contacts(turn(labels), turn(np.where(labels > 0, 180, 20)))) == labels).all()
+        for gap in (10, 11):
+            shaded = image.copy()
+            shaded[2:10, 10:gap] = 160
+            shaded[2:10, gap] = 60
+            parted = turn(part_contacts(turn(labels), turn(shaded)))
+            assert (parted[2:10, gap] == 0).all()
+            assert (parted[2:10, 2:gap] == 1).all()
+            assert (parted[2:10, gap + 1 : 18] == 2).all()
 
 
 def test_a_tiny_training_learns_discs(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,14 +152,32 @@ def test_a_number_of_steps_gives_the_same_weights_again() -> None:
 def test_samples_are_taken_as_crops_are_drawn() -> None:
     """One sample is taken for every so many crops, after those to start with."""
     window = _window()
-    x, y = window.draw(count=8, crop_px=32)
-    assert x.shape == (8, 1, 32, 32)
-    assert y.shape == (8, 32, 32)
+    crops = window.draw(count=8, crop_px=32)
+    assert crops.images.shape == (8, 1, 32, 32)
+    assert crops.codes.shape == crops.distance.shape == (8, 32, 32)
+    assert crops.offset.shape == (8, 2, 32, 32)
     assert window.samples == 6
     for _ in range(10):
         window.draw(count=8, crop_px=32)
     assert window.samples == 26
     assert window.wait_seconds > 0
+
+
+@given(mask=MASKS, turns=st.integers(0, 3), mirror=st.booleans())
+def test_targets_turn_with_their_crop(mask: np.ndarray, turns: int, mirror: bool) -> None:  # noqa: FBT001
+    """Targets of a turned and mirrored crop are the turned and mirrored mask's own targets."""
+
+    def crop(mask: np.ndarray) -> Crops:
+        labels = torch.from_numpy(mask.copy())[None]
+        packed = pack({"image": torch.zeros(1, 1, 12, 12), "mask": labels}, contour_px=1)
+        return unpack(packed, 0, row=0, column=0, crop_px=12, table=torch.zeros(256))
+
+    turned = np.rot90(mask, turns)
+    expected = crop(turned[:, ::-1] if mirror else turned)
+    got = crop(mask).turned(turns, mirror=mirror)
+    assert torch.equal(got.codes, expected.codes)
+    assert torch.equal(got.distance, expected.distance)
+    torch.testing.assert_close(got.offset, expected.offset, atol=0.51, rtol=0)
 
 
 def test_a_stream_that_ends_or_is_too_small_is_an_error() -> None:
@@ -168,11 +211,13 @@ def test_every_core_has_work() -> None:
     assert [share_cores(n) for n in (1, 2, 3, 8)] == [(1, 1), (1, 1), (1, 2), (4, 4)]
 
 
-def test_standardised_pictures_forget_gain_and_offset() -> None:
-    """Twice the gain and another offset give the same picture; a flat one becomes 0."""
-    x = torch.rand(2, 1, 16, 16)
-    torch.testing.assert_close(standardise(2 * x + 1), standardise(x), atol=1e-4, rtol=1e-4)
-    assert not standardise(torch.ones(1, 1, 4, 4)).any()
+def test_gain_and_offset_do_not_matter() -> None:
+    """A picture of twice the contrast, in 16 bits or as floats is the same to the network."""
+    model = Model.fresh(SMALL)
+    image = np.random.default_rng(0).integers(0, 100, (40, 50)).astype(np.uint8)
+    expected = probabilities(model, image)
+    for same in ((2 * image + 10).astype(np.uint8), image.astype(np.uint16) * 300, (image / 255).astype(np.float32)):
+        np.testing.assert_allclose(probabilities(model, same), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(10, 300), (7, 7), (300, 301)])
@@ -191,7 +236,8 @@ def test_model_files_of_another_kind_or_version_are_refused(tmp_path: pathlib.Pa
     weights = load_file(path)
     header = {
         "kind": "nanostream segmentation model",
-        "version": 1,
+        "version": 2,
+        "channels": 1,
         "network": dataclasses.asdict(SMALL),
         "watershed": dataclasses.asdict(WatershedConfig()),
     }
@@ -203,6 +249,8 @@ def test_model_files_of_another_kind_or_version_are_refused(tmp_path: pathlib.Pa
     assert load_model(write()).network_config == SMALL
     with pytest.raises(ModelError, match="version 99"):
         load_model(write(version=99))
+    with pytest.raises(ModelError, match=r"1 channel .* one for 3"):
+        load_model(write(channels=3))
     with pytest.raises(ModelError, match="another kind"):
         load_model(write(kind="texture"))
     with pytest.raises(ModelError, match="got others"):

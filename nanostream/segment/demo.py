@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanostream.errors import StoreError
+from nanostream.segment.files import write_json
 from nanostream.segment.predict import predict
 from nanostream.sheet import grey, overlay, save_sheet, sheet
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from nanostream.segment.pictures import AnnotatedPicture
     from nanostream.segment.run import Run
 
-__all__ = ["prediction_sheet", "results", "sample_sheet", "write_demo", "write_json"]
+__all__ = ["prediction_sheet", "results", "sample_sheet", "write_demo"]
 
 PAIRS_A_ROW = 3
 SHOWN_PAIRS = 12
@@ -81,17 +79,3 @@ def results(run: Run) -> dict[str, Any]:
         "fresh_samples": run.fresh_scores.as_dict(),
         "network": dataclasses.asdict(run.model.network_config),
     }
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all; raises StoreError if it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        msg = f"expected to write {str(path)!r}, got {error}: choose another -o"
-        raise StoreError(msg) from error
-    finally:
-        partial.unlink(missing_ok=True)

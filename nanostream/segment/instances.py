@@ -7,10 +7,11 @@ The numbers below were chosen on rendered samples alone.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nanostream.segment.contacts import part_contacts
 from nanostream.segment.labels import components, remove_small
 
 if TYPE_CHECKING:
@@ -25,21 +26,25 @@ class WatershedConfig:
 
     foreground: float = 0.5
     """A pixel belongs to a particle if p1 + p2 is over this."""
-    marker: float = 0.7
+    marker: float = 0.8
     """A marker is a connected region where p1 - p2, smoothed, is over this."""
-    smooth_px: float = 1.0
+    smooth_px: float = 0.5
     """Standard deviation of the Gaussian over p1 - p2."""
     marker_px: int = 3
     """Markers under this many pixels are noise."""
     smallest_px: int = 25
     """Instances under this many pixels are dropped."""
+    gap_contrast: float = 0.26
+    """Where particles touch, a gap that is darker by this share is background; see `contacts`. Over 1, none is."""
 
 
-def instances(probabilities: npt.NDArray[np.float32], config: WatershedConfig | None = None) -> npt.NDArray[np.int32]:
+def instances(
+    probabilities: npt.NDArray[np.float32], image: npt.NDArray[Any], config: WatershedConfig | None = None
+) -> npt.NDArray[np.int32]:
     """Instances of one picture: (H, W) int32, 0 background, 1..n without gaps.
 
-    probabilities: (3, H, W) float32 that sum to 1. Regions of the foreground without a marker, thin
-    particles for the most part, become instances of their own.
+    probabilities: (3, H, W) float32 that sum to 1. image: (H, W), the grey picture that they are of.
+    Regions of the foreground without a marker, thin particles for the most part, become instances of their own.
     Meyer 1994, "Topographic distance and watershed lines".
     """
     from scipy.ndimage import gaussian_filter
@@ -54,5 +59,7 @@ def instances(probabilities: npt.NDArray[np.float32], config: WatershedConfig | 
     marked[regions[markers > 0]] = True
     alone = foreground & ~marked[regions]
     markers = np.where(alone, regions + int(markers.max()), markers)
-    labels = watershed(-inside, markers, mask=foreground)
+    labels = np.asarray(watershed(-inside, markers, mask=foreground))
+    if config.gap_contrast <= 1.0:
+        labels = part_contacts(labels, image, contrast=config.gap_contrast)
     return remove_small(labels, smallest_px=config.smallest_px)

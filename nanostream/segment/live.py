@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from nanostream.segment.training import Progress
+    from nanostream.segment.progress import Progress
 
 __all__ = ["LiveLine", "describe"]
 
@@ -66,6 +66,10 @@ class LiveLine:
         else:
             self._next = now + PLAIN_EVERY_SECONDS
             self._console.print(f"{self._title} {progress.done:4.0%}  {describe(progress)}")
+
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        self._console.print(text)
 
 
 def describe(progress: Progress) -> str:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanostream.errors import PictureError
-from nanostream.segment.measure import equivalent_diameter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Matching", "Scores", "dice", "match", "score"]
 
-LEAST_THRESHOLD = 0.5
+THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,19 +83,26 @@ class Scores:
     predicted_instances: int
     dice: float
     f1: float
+    """At an IoU over 0.5, as all without a number are."""
     ap50: float
+    ap_at: tuple[float, ...]
+    """AP at an IoU over 0.50, 0.55, ... 0.95."""
+    ap: float
+    """Their mean, AP50-95: over thresholds as COCO takes it (Lin et al. 2014), at each of them `average_precision`."""
     pq: float
     median_diameter_error: float
     """Median equivalent diameter of all predicted instances over that of all annotated ones, - 1."""
     diameter_distance_px: float
-    """Wasserstein-1 distance of the two diameter distributions, in pixels."""
+    """Wasserstein-1 distance of the two diameter distributions, in pixels: the area between their distribution
+    functions (Vaserstein 1969)."""
+    matched_diameter_error: float
+    """Median over matched pairs of predicted over annotated equivalent diameter, - 1: what outlines do to sizes,
+    apart from what is missed, merged or split."""
 
     def as_dict(self) -> dict[str, Any]:
         """Scores as plain JSON values; what is undefined becomes None."""
-        return {
-            key: None if isinstance(value, float) and np.isnan(value) else value
-            for key, value in dataclasses.asdict(self).items()
-        }
+        plain = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        return plain | {"ap_at": [_plain(value) for value in self.ap_at]}
 
 
 def dice(predicted: npt.NDArray[Any], true: npt.NDArray[Any]) -> float:
@@ -117,21 +123,7 @@ def match(predicted: npt.NDArray[Any], true: npt.NDArray[Any], *, threshold: flo
     predicted, true: (H, W) integer, 0 background; labels need not be without gaps.
     Raises PictureError if the shapes differ or if the threshold is out of range.
     """
-    _check(predicted, true)
-    if not LEAST_THRESHOLD <= threshold <= 1.0:
-        msg = f"expected an IoU threshold from 0.5 to 1, got {threshold}: below, pairs are ambiguous"
-        raise PictureError(msg)
-    p_labels, p = np.unique(predicted, return_inverse=True)
-    t_labels, t = np.unique(true, return_inverse=True)
-    # One pass over the pixels counts all intersections at once.
-    both = np.bincount(p.ravel() * len(t_labels) + t.ravel(), minlength=len(p_labels) * len(t_labels)).reshape(
-        len(p_labels), len(t_labels)
-    )
-    union = both.sum(axis=1, keepdims=True) + both.sum(axis=0, keepdims=True) - both
-    iou = (both / union)[p_labels > 0][:, t_labels > 0]
-    pairs = iou > threshold
-    tp = int(pairs.sum())
-    return Matching(tp=tp, fp=iou.shape[0] - tp, fn=iou.shape[1] - tp, iou_sum=float(iou[pairs].sum()))
+    return _Overlap.of(predicted, true).match(threshold)
 
 
 def score(pairs: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Scores:
@@ -141,31 +133,83 @@ def score(pairs: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Scores:
     """
     from scipy.stats import wasserstein_distance
 
-    matching = Matching(tp=0, fp=0, fn=0, iou_sum=0.0)
+    matchings = [Matching(tp=0, fp=0, fn=0, iou_sum=0.0)] * len(THRESHOLDS)
     dices: list[float] = []
-    predicted_px: list[npt.NDArray[np.float64]] = []
-    true_px: list[npt.NDArray[np.float64]] = []
+    overlaps: list[_Overlap] = []
     for predicted, true in pairs:
         dices.append(dice(predicted, true))
-        matching = matching + match(predicted, true)
-        predicted_px.append(equivalent_diameter(predicted, 1.0))
-        true_px.append(equivalent_diameter(true, 1.0))
+        overlap = _Overlap.of(predicted, true)
+        matchings = [one + overlap.match(at) for one, at in zip(matchings, THRESHOLDS, strict=True)]
+        overlaps.append(overlap)
     if not dices:
         msg = "expected at least one picture to score, got none"
         raise PictureError(msg)
-    p, t = np.concatenate(predicted_px), np.concatenate(true_px)
-    sizes = bool(len(p) and len(t))
+    p = np.concatenate([overlap.predicted_px for overlap in overlaps])
+    t = np.concatenate([overlap.true_px for overlap in overlaps])
+    ratio = np.concatenate([overlap.matched_diameter_ratio() for overlap in overlaps])
+    sizes, first = bool(len(p) and len(t)), matchings[0]
+    ap_at = tuple(matching.average_precision for matching in matchings)
     return Scores(
         pictures=len(dices),
-        true_instances=matching.tp + matching.fn,
-        predicted_instances=matching.tp + matching.fp,
+        true_instances=first.tp + first.fn,
+        predicted_instances=first.tp + first.fp,
         dice=float(np.mean(dices)),
-        f1=matching.f1,
-        ap50=matching.average_precision,
-        pq=matching.panoptic_quality,
-        median_diameter_error=float(np.median(p) / np.median(t) - 1.0) if sizes else float("nan"),
-        diameter_distance_px=float(wasserstein_distance(p, t)) if sizes else float("nan"),
+        f1=first.f1,
+        ap50=first.average_precision,
+        ap_at=ap_at,
+        ap=float(np.mean(ap_at)),
+        pq=first.panoptic_quality,
+        median_diameter_error=float(np.median(_diameter(p)) / np.median(_diameter(t)) - 1.0) if sizes else float("nan"),
+        diameter_distance_px=float(wasserstein_distance(_diameter(p), _diameter(t))) if sizes else float("nan"),
+        matched_diameter_error=float(np.median(ratio) - 1.0) if len(ratio) else float("nan"),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Overlap:
+    """iou: (P, T). predicted_px, true_px: area of each instance, (P,) and (T,)."""
+
+    iou: npt.NDArray[np.float64]
+    predicted_px: npt.NDArray[np.int64]
+    true_px: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, predicted: npt.NDArray[Any], true: npt.NDArray[Any]) -> _Overlap:
+        _check(predicted, true)
+        p_labels, p = np.unique(predicted, return_inverse=True)
+        t_labels, t = np.unique(true, return_inverse=True)
+        # One pass over the pixels counts all intersections at once.
+        both = np.bincount(p.ravel() * len(t_labels) + t.ravel(), minlength=len(p_labels) * len(t_labels)).reshape(
+            len(p_labels), len(t_labels)
+        )
+        p_px, t_px = both.sum(axis=1), both.sum(axis=0)
+        iou = both / (p_px[:, None] + t_px - both)
+        real_p, real_t = p_labels > 0, t_labels > 0
+        return cls(iou=iou[real_p][:, real_t], predicted_px=p_px[real_p], true_px=t_px[real_t])
+
+    def match(self, threshold: float) -> Matching:
+        if not THRESHOLDS[0] <= threshold <= 1.0:
+            msg = f"expected an IoU threshold from 0.5 to 1, got {threshold}: below, pairs are ambiguous"
+            raise PictureError(msg)
+        pairs = self.iou > threshold
+        tp = int(pairs.sum())
+        return Matching(
+            tp=tp, fp=self.iou.shape[0] - tp, fn=self.iou.shape[1] - tp, iou_sum=float(self.iou[pairs].sum())
+        )
+
+    def matched_diameter_ratio(self) -> npt.NDArray[np.float64]:
+        """Predicted over annotated equivalent diameter, of each pair matched at an IoU over 0.5."""
+        p, t = np.nonzero(self.iou > THRESHOLDS[0])
+        return np.sqrt(self.predicted_px[p] / self.true_px[t])
+
+
+def _diameter(area_px: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Equivalent diameter in pixels."""
+    return np.sqrt(4.0 / np.pi * area_px)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanostream.errors import ModelError, StoreError
+from nanostream.errors import ModelError
+from nanostream.segment.files import whole_file
 from nanostream.segment.instances import WatershedConfig
-from nanostream.segment.network import NetworkConfig, config_from_json, unet
+from nanostream.segment.network import CHANNELS, NetworkConfig, config_from_json, unet
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MODEL_VERSION", "Model", "load_model", "save_model"]
 
 MODEL_KIND = "nanostream segmentation model"
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 HEADER_KEY = "nanostream"
 
 
@@ -56,31 +56,24 @@ def save_model(model: Model, path: str | Path) -> Path:
     header = {
         "kind": MODEL_KIND,
         "version": MODEL_VERSION,
+        "channels": CHANNELS,
         "network": dataclasses.asdict(model.network_config),
         "watershed": dataclasses.asdict(model.watershed),
         "about": model.about,
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
         save_file(
             {name: value.contiguous() for name, value in model.network.state_dict().items()},
             partial,
             metadata={HEADER_KEY: json.dumps(header, sort_keys=True)},
         )
-        partial.replace(path)
-    except OSError as error:
-        msg = f"expected to write the model to {str(path)!r}, got {error}: free the disk or choose another -o"
-        raise StoreError(msg) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
 def load_model(path: str | Path) -> Model:
     """Model from a file that `save_model` wrote, ready to predict.
 
-    Raises ModelError if the file is missing, of another kind or version, or has other shapes.
+    Raises ModelError if the file is missing, of another kind, version or number of channels, or has other shapes.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -105,6 +98,12 @@ def load_model(path: str | Path) -> Model:
         msg = (
             f"expected a model of version {MODEL_VERSION} in {str(path)!r}, got version "
             f"{header.get('version')!r}: train it again, or use the nanostream that wrote it"
+        )
+        raise ModelError(msg)
+    if header.get("channels") != CHANNELS:
+        msg = (
+            f"expected a model for pictures of {CHANNELS} channel in {str(path)!r}, got one for "
+            f"{header.get('channels')!r}: train one on a recipe of this nanostream"
         )
         raise ModelError(msg)
     network_config = config_from_json(header.get("network", {}))

@@ -16,10 +16,17 @@ from nanostream.errors import ModelError
 if TYPE_CHECKING:
     from monai.networks.nets.unet import UNet
 
-__all__ = ["CLASSES", "NetworkConfig", "config_from_json", "standardise", "unet"]
+__all__ = ["CHANNELS", "CLASSES", "LEAST_DEVIATION", "SHAPES", "NetworkConfig", "config_from_json", "unet"]
 
+LEAST_DEVIATION = 1e-6
+"""Added to a picture's standard deviation: one of a single grey level has none."""
+CHANNELS = 1
+"""Micrographs are grey."""
 CLASSES = 3
 """Background, particle, contour; see `targets.contour_classes`."""
+SHAPES = 3
+"""Beside the classes the network tells `targets.relative_distance` and `targets.centre_offsets`: what is asked of it
+in training alone, so that it sees particles as wholes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,19 +57,20 @@ class NetworkConfig:
 
 
 def unet(config: NetworkConfig | None = None) -> UNet:
-    """U-Net from (B, 1, H, W) float32, standardised, to (B, 3, H, W) logits of the classes.
+    """U-Net from (B, 1, H, W) float32, standardised, to (B, 6, H, W).
 
-    H and W must be multiples of `config.factor`. Ronneberger et al. 2015, with the residual units
-    of Kerfoot et al. 2019, as MONAI builds it. Batch normalisation: on a CPU it takes two thirds of
-    the time of instance normalisation, and the samples of a batch are independent of one another.
+    That is: logits of the three classes, relative distance, and offsets in tens of pixels. H and W must be multiples
+    of `config.factor`. Ronneberger et al. 2015, with the residual units of Kerfoot et al. 2019, as MONAI builds it.
+    Batch normalisation: on a CPU it takes two thirds of the time of instance normalisation, and the samples of a
+    batch are independent of one another.
     """
     from monai.networks.nets.unet import UNet
 
     config = config or NetworkConfig()
     network = UNet(
         spatial_dims=2,
-        in_channels=1,
-        out_channels=CLASSES,
+        in_channels=CHANNELS,
+        out_channels=CLASSES + SHAPES,
         channels=config.channels,
         strides=config.strides,
         num_res_units=config.residual_units,
@@ -71,15 +79,6 @@ def unet(config: NetworkConfig | None = None) -> UNet:
     )
     # A fifth faster on a CPU.
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-def standardise(images: torch.Tensor) -> torch.Tensor:
-    """Each picture with mean 0 and standard deviation 1, so that gain and offset do not matter.
-
-    images: (B, 1, H, W) floating. Returns the same shape; a picture of one grey value becomes 0.
-    """
-    variance, mean = torch.var_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
-    return (images - mean) / (variance.sqrt() + 1e-6)
 
 
 def config_from_json(value: dict[str, Any]) -> NetworkConfig:

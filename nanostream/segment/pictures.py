@@ -1,4 +1,4 @@
-"""Pictures from files: a folder of micrographs, or a validation set with annotated masks.
+"""Annotated pictures from files: an evaluation set.
 
 Legend: H, W = picture height and width in pixels.
 """
@@ -13,27 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from nanostream.errors import PictureError
+from nanostream.micrograph import list_pictures, read_micrograph
 from nanostream.segment.labels import components, remove_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "AnnotatedPicture",
-    "find_pictures",
-    "footer_row",
-    "label_mask",
-    "read_picture",
-    "read_validation",
-]
+__all__ = ["SMALLEST_PX", "AnnotatedPicture", "label_mask", "read_validation"]
 
-SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 ROW_FACTOR = 16
 """Rows above a footer are kept in multiples of this: the edge of a footer is rarely clean, and a
 network that halves the picture four times needs no padding."""
-FOOTER_MOST_HEIGHT = 0.25
-FOOTER_UNIFORM_ROW = 0.9
-FOOTER_UNIFORM_BELOW = 0.5
 SMALLEST_PX = 50
 
 
@@ -41,77 +31,12 @@ SMALLEST_PX = 50
 class AnnotatedPicture:
     """A picture and its annotated instances.
 
-    image: (H, W) uint8 or uint16. labels: (H, W) int32, 0 background, 1..n instances.
+    image: (H, W) uint8, uint16, or float32 in [0, 1]. labels: (H, W) int32, 0 background, 1..n instances.
     """
 
     name: str
     image: npt.NDArray[Any]
     labels: npt.NDArray[np.int32]
-
-
-def find_pictures(folder: str | Path) -> list[Path]:
-    """PNG and TIFF files of a folder (or the one file given), in the order of their names.
-
-    Raises PictureError if there is none.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        msg = f"expected a folder of pictures, got {str(folder)!r}, which does not exist"
-        raise PictureError(msg)
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        msg = f"expected PNG or TIFF pictures in {str(folder)!r}, found none"
-        raise PictureError(msg)
-    return paths
-
-
-def read_picture(path: str | Path) -> npt.NDArray[Any]:
-    """Grey picture (H, W) uint8 or uint16 from a PNG or TIFF file; colours are averaged.
-
-    Raises PictureError, with the file's name, if it cannot be read or is no such picture.
-    """
-    path = Path(path)
-    try:
-        pixels = np.asarray(_decode(path))
-    except Exception as error:
-        # Damaged files make the readers raise whatever their decoders stumble over.
-        msg = f"expected a PNG or TIFF picture in {str(path)!r}, could not read it: {error}"
-        raise PictureError(msg) from error
-    if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 3, 4):  # noqa: PLR2004 - grey+alpha, RGB, RGBA
-        colours = pixels[..., : 1 if pixels.shape[2] == 2 else 3]  # noqa: PLR2004
-        pixels = colours.mean(axis=2).round().astype(pixels.dtype)
-    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16) or not pixels.size:  # noqa: PLR2004
-        msg = (
-            f"expected one grey picture of 8 or 16 bits in {str(path)!r}, got shape {pixels.shape} "
-            f"of {pixels.dtype}: save one plane as PNG or TIFF"
-        )
-        raise PictureError(msg)
-    return pixels
-
-
-def footer_row(image: npt.NDArray[Any]) -> int | None:
-    """First row of a microscope's footer, or None if there is none.
-
-    image: (H, W) integer. A footer is the lowest part of the picture, at most a quarter of it; its
-    first two rows are at least nine tenths one grey value (InLens dark current never is), and that
-    value fills at least half of everything below, whatever is written there.
-    """
-    height = image.shape[0]
-    start = height - int(height * FOOTER_MOST_HEIGHT)
-    for row in range(max(start, 1), height - 1):
-        values, counts = np.unique(image[row : row + 2], return_counts=True)
-        value = values[counts.argmax()]
-        same = image[row:] == value
-        uniform = same[0].mean() >= FOOTER_UNIFORM_ROW and same[1].mean() >= FOOTER_UNIFORM_ROW
-        # A black sky over the footer's edge must not count: the row above has to differ.
-        edge = (image[row - 1] == value).mean() < FOOTER_UNIFORM_BELOW
-        if uniform and edge and same.mean() >= FOOTER_UNIFORM_BELOW:
-            return row
-    return None
 
 
 def label_mask(mask: npt.NDArray[Any], *, smallest_px: int = SMALLEST_PX) -> npt.NDArray[np.int32]:
@@ -143,8 +68,8 @@ def read_validation(
                 f"found no {part}/: name the folder that holds both"
             )
             raise PictureError(msg)
-    images = {path.stem: path for path in find_pictures(folder / "images")}
-    masks = {path.stem: path for path in find_pictures(folder / "masks")}
+    images = {path.stem: path for path in list_pictures(folder / "images")}
+    masks = {path.stem: path for path in list_pictures(folder / "masks")}
     if images.keys() != masks.keys():
         lonely = sorted(images.keys() ^ masks.keys())
         msg = (
@@ -156,25 +81,37 @@ def read_validation(
 
 
 def _read_pair(name: str, image_path: Path, mask_path: Path, *, rows: int | None, smallest_px: int) -> AnnotatedPicture:
-    image, mask = read_picture(image_path), read_picture(mask_path)
-    if image.shape != mask.shape:
+    picture, mask = read_micrograph(image_path, crop=rows), _read_mask(mask_path)
+    height, width = picture.pixels.shape
+    if mask.shape != (height + picture.footer_rows, width):
         msg = (
-            f"expected image and mask of {name!r} to have one size, got {image.shape} and "
+            f"expected image and mask of {name!r} to have one size, got {(height + picture.footer_rows, width)} and "
             f"{mask.shape}: save the mask at the picture's own size"
         )
         raise PictureError(msg)
-    if rows is None:
-        footer = footer_row(image)
-        keep = image.shape[0] if footer is None else footer - footer % ROW_FACTOR
-    elif 0 < rows <= image.shape[0]:
-        keep = rows
-    else:
-        msg = f"expected to keep 1 to {image.shape[0]} rows of {name!r}, got {rows}"
+    keep = height - height % ROW_FACTOR if rows is None and picture.footer_rows else height
+    return AnnotatedPicture(
+        name=name, image=picture.pixels[:keep], labels=label_mask(mask[:keep], smallest_px=smallest_px)
+    )
+
+
+def _read_mask(path: Path) -> npt.NDArray[Any]:
+    """Labels (H, W) of whole numbers as a PNG or TIFF file holds them; colours must be grey."""
+    try:
+        mask = np.asarray(_decode(path))
+    except Exception as error:
+        # Damaged files make the readers raise whatever their decoders stumble over.
+        msg = f"expected a mask in {str(path)!r}, could not read it ({error}): save it as PNG or TIFF"
+        raise PictureError(msg) from error
+    if mask.ndim == 3 and (mask == mask[..., :1]).all():  # noqa: PLR2004 - colours
+        mask = mask[..., 0]
+    if mask.ndim != 2 or mask.dtype.kind not in "bui":  # noqa: PLR2004
+        msg = f"expected a mask (H, W) of whole numbers in {str(path)!r}, got {mask.shape} of {mask.dtype}: save labels"
         raise PictureError(msg)
-    return AnnotatedPicture(name=name, image=image[:keep], labels=label_mask(mask[:keep], smallest_px=smallest_px))
+    return mask.astype(np.int64)
 
 
-def _decode(path: Path) -> npt.NDArray[Any]:
+def _decode(path: Path) -> Any:
     if path.suffix.lower() in {".tif", ".tiff"}:
         import tifffile
 

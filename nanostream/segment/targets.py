@@ -25,6 +25,7 @@ __all__ = [
     "centre_offsets",
     "contour_classes",
     "distance_map",
+    "relative_distance",
     "seams",
 ]
 
@@ -115,6 +116,20 @@ def distance_map(mask: torch.Tensor) -> torch.Tensor:
             candidate = torch.where(same, row_sq[:, there], 0.0) + float(step**2)
             best[:, here] = torch.minimum(best[:, here], candidate)
     return torch.where(inside, best.sqrt(), 0.0)
+
+
+def relative_distance(mask: torch.Tensor) -> torch.Tensor:
+    """`distance_map` as a share of each particle's greatest distance: (B, H, W) float32, 0 on the background.
+
+    mask: (B, H, W) int32. Raises PictureError if the mask has another shape or type.
+    """
+    distance = distance_map(mask)
+    labels = mask.long()
+    pictures = torch.arange(len(labels), device=mask.device).view(-1, 1, 1)
+    key = (labels + pictures * (int(labels.max()) + 1)).flatten()
+    greatest = torch.zeros(int(key.max()) + 1, device=mask.device)
+    greatest.scatter_reduce_(0, key, distance.flatten(), "amax")
+    return torch.where(labels > 0, distance / greatest[key].view_as(distance).clamp(min=1.0), 0.0)
 
 
 def centre_offsets(mask: torch.Tensor) -> torch.Tensor:

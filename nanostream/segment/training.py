@@ -25,15 +25,15 @@ from nanostream.segment.instances import WatershedConfig
 from nanostream.segment.loss import LossConfig, segmentation_loss
 from nanostream.segment.model import Model
 from nanostream.segment.network import NetworkConfig, unet
+from nanostream.segment.progress import Clock, Progress
 from nanostream.segment.window import Augmentation, CropWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Progress", "TrainingConfig", "schedule", "train"]
+    from nanostream.segment.state import TrainingState
 
-LOSS_STEPS = 100
-"""Steps that the loss shown is averaged over."""
+__all__ = ["Pause", "Training", "TrainingConfig", "schedule", "train"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,29 +80,106 @@ class TrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """Where a training stands."""
+class Pause:
+    """Something to do between two steps every so often; it is no training time."""
 
-    start_seconds: float
-    """Time until the first samples had come: a cluster and its render workers start."""
     seconds: float
-    """Time since then."""
-    done: float
-    """Share of the training that is over, 0 to 1."""
-    step: int
-    samples: int
-    """Samples taken from the stream, the first ones included."""
-    samples_per_second: float
-    """Samples taken from the stream a second, since the first ones had come."""
-    loss: float
-    """Mean over the last hundred steps or so."""
-    wait_seconds: float
-    """Time since the first samples that was spent waiting for more."""
+    do: Callable[[Training], None]
+
+
+class Training:
+    """A training on a stream of batches (`image`, `mask`) that does not end; can be saved and gone on with."""
+
+    def __init__(
+        self, stream: Iterable[dict[str, Any]], config: TrainingConfig, *, state: TrainingState | None = None
+    ) -> None:
+        """Nothing is taken from the stream yet.
+
+        state: where to go on, of a training with this config; the stream has to be at its place already.
+        """
+        self.config = config
+        self._begun = time.perf_counter()
+        self._before = state.progress if state else None
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.network = unet(config.network).to(self._device)
+        self.averaged = copy.deepcopy(self.network).eval()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=config.weight_decay, fused=True)
+        self.window = CropWindow(
+            iter(stream),
+            size=config.window,
+            start=config.start,
+            crops_per_sample=config.crops_per_sample,
+            contour_px=config.contour_px,
+            augmentation=config.augmentation,
+            rng=generator(config.seed, 0, Purpose.TRAINING),
+        )
+        if state:
+            state.restore(self)
 
     @property
-    def wait_share(self) -> float:
-        """Share of the time since the first samples that was spent waiting for more."""
-        return self.wait_seconds / self.seconds if self.seconds else 0.0
+    def progress(self) -> Progress:
+        """Where it stands."""
+        return self._clock.progress
+
+    def run(self, *, on_progress: Callable[[Progress], None] | None = None, pauses: Sequence[Pause] = ()) -> Progress:
+        """Train to the end; returns where the training stands then.
+
+        `on_progress` is called after every step. Raises StreamError if the stream ends early, ModelError if the loss
+        is not finite.
+        """
+        config = self.config
+        with _threads(config.threads):
+            self.window.begin()
+            self._clock = clock = Clock(begun=self._begun, samples=self.window.samples, before=self._before)
+            due = [time.perf_counter() + pause.seconds for pause in pauses]
+            while clock.progress.done < 1.0:
+                loss = self._step()
+                progress = clock.step(
+                    loss=loss,
+                    samples=self.window.samples,
+                    wait_seconds=self.window.wait_seconds,
+                    minutes=config.minutes,
+                    steps=config.steps,
+                )
+                if on_progress is not None:
+                    on_progress(progress)
+                for k, pause in enumerate(pauses):
+                    if time.perf_counter() >= due[k] and progress.done < 1.0:
+                        with clock.paused():
+                            pause.do(self)
+                        due[k] = time.perf_counter() + pause.seconds
+        return clock.progress
+
+    def model(self) -> Model:
+        """The averaged weights as a model of its own, on the CPU."""
+        return Model(
+            network=copy.deepcopy(self.averaged).cpu().eval(),
+            network_config=self.config.network,
+            watershed=WatershedConfig(),
+            about={"training": dataclasses.asdict(self.config) | {"done": dataclasses.asdict(self.progress)}},
+        )
+
+    def _step(self) -> float:
+        """Draw crops and take one step of the optimiser; returns the loss."""
+        config, progress = self.config, self.progress
+        crops = self.window.draw(count=config.batch, crop_px=config.crop_px).to(self._device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(progress.done, config.warmup)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=_fast_bfloat16(self._device)):
+            outputs = self.network(crops.images.contiguous(memory_format=torch.channels_last))
+        loss = segmentation_loss(outputs.float(), crops, config.loss)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            msg = f"expected a finite loss, got {value} in step {progress.step}: train slower"
+            raise ModelError(msg)
+        _average(self.averaged, self.network, min(config.average, progress.step / (progress.step + 10)))
+        return value
 
 
 def train(
@@ -114,49 +191,12 @@ def train(
     """Train a fresh network on a stream of batches (`image`, `mask`) that does not end.
 
     Returns the model with the averaged weights, on the CPU, and where the training stood at its
-    end. `on_progress` is called after every step. With `steps` set, the same stream, seed and
-    number of threads give the same weights on one machine.
-    Raises StreamError if the stream ends early, ModelError if the loss is not finite.
+    end. With `steps` set, the same stream, seed and number of threads give the same weights on one machine.
+    Raises what `Training.run` raises.
     """
-    config = config or TrainingConfig()
-    begun = time.perf_counter()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _threads(config.threads), torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        network = unet(config.network).to(device)
-        averaged = copy.deepcopy(network).eval()
-        optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
-        window = CropWindow(
-            iter(stream),
-            size=config.window,
-            start=config.start,
-            crops_per_sample=config.crops_per_sample,
-            contour_px=config.contour_px,
-            augmentation=config.augmentation,
-            rng=generator(config.seed, 0, Purpose.TRAINING),
-        )
-        window.begin()
-        clock = _Clock(begun=begun, started=time.perf_counter(), samples=window.samples)
-        progress = clock.read(None, window, config, loss=math.nan)
-        while progress.done < 1.0:
-            x, y = window.draw(count=config.batch, crop_px=config.crop_px)
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * schedule(progress.done, config.warmup)
-            loss = _step(network, optimizer, x.to(device), y.to(device), config)
-            if not math.isfinite(loss):
-                msg = f"expected a finite loss, got {loss} in step {progress.step}: train slower"
-                raise ModelError(msg)
-            _average(averaged, network, min(config.average, progress.step / (progress.step + 10)))
-            progress = clock.read(progress, window, config, loss=loss)
-            if on_progress is not None:
-                on_progress(progress)
-    model = Model(
-        network=averaged.cpu().eval(),
-        network_config=config.network,
-        watershed=WatershedConfig(),
-        about={"training": dataclasses.asdict(config) | {"done": dataclasses.asdict(progress)}},
-    )
-    return model, progress
+    training = Training(stream, config or TrainingConfig())
+    progress = training.run(on_progress=on_progress)
+    return training.model(), progress
 
 
 def schedule(done: float, warmup: float) -> float:
@@ -166,25 +206,6 @@ def schedule(done: float, warmup: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / (1.0 - warmup))
 
 
-def _step(
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    x: torch.Tensor,
-    codes: torch.Tensor,
-    config: TrainingConfig,
-) -> float:
-    """One step of the optimiser; returns the loss."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=_fast_bfloat16(x.device)):
-        logits = network(x)
-    loss = segmentation_loss(logits.float(), codes, config.loss)
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimizer.step()
-    return loss.item()
-
-
 @torch.no_grad()
 def _average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
     """Move the averaged weights and statistics towards the network's by 1 - decay."""
@@ -192,32 +213,6 @@ def _average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float) 
     floats = [name for name, value in target.items() if value.is_floating_point()]
     # One call for all of them: a hundred small ones cost as much as a tenth of the step.
     get_ema_multi_avg_fn(decay)([target[name] for name in floats], [source[name] for name in floats], 0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Clock:
-    """When a training began, and when and with how many samples its first step could start."""
-
-    begun: float
-    started: float
-    samples: int
-
-    def read(self, before: Progress | None, window: CropWindow, config: TrainingConfig, *, loss: float) -> Progress:
-        """Where the training stands one step after `before`, or where it starts."""
-        seconds = time.perf_counter() - self.started if before else 0.0
-        step = before.step + 1 if before else 0
-        done = step / config.steps if config.steps else seconds / (60.0 * config.minutes)
-        mean = before.loss + (loss - before.loss) / min(step, LOSS_STEPS) if before and before.step else loss
-        return Progress(
-            start_seconds=self.started - self.begun,
-            seconds=seconds,
-            done=min(done, 1.0),
-            step=step,
-            samples=window.samples,
-            samples_per_second=(window.samples - self.samples) / seconds if seconds else 0.0,
-            loss=mean,
-            wait_seconds=window.wait_seconds,
-        )
 
 
 def _fast_bfloat16(device: torch.device) -> bool:

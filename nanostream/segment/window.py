@@ -11,24 +11,22 @@ Legend: B = crops in a batch, H, W = picture height and width, K = edge of a cro
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from nanostream.errors import StreamError
-from nanostream.segment.targets import contour_classes, seams
+from nanostream.segment.crops import Crops, pack, unpack
+from nanostream.segment.network import LEAST_DEVIATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-
-__all__ = ["SEAM", "Augmentation", "CropWindow"]
-
-SEAM = 3
-"""Code of contour pixels beside another particle; class CONTOUR with a weight of its own."""
+__all__ = ["Augmentation", "CropWindow"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +42,9 @@ class Augmentation:
 
 
 class CropWindow:
-    """The last samples of a stream, as 8-bit pictures and classes, and batches of crops of them.
+    """The last samples of a stream, packed, and batches of crops of them.
 
-    One sample of 256x256 takes 128 kB. Samples are taken from the stream as crops are drawn: one
+    One sample of 256x256 takes 320 kB. Samples are taken from the stream as crops are drawn: one
     for every `crops_per_sample` of them, after `start` samples to begin with.
     """
 
@@ -64,6 +62,8 @@ class CropWindow:
         """Nothing is taken from the stream yet."""
         self.samples = 0
         self.wait_seconds = 0.0
+        self.behind: dict[str, Any] = {}
+        """What the last batch taken says of the stream's place behind it; see `StreamingDataset.state_dict`."""
         self._stream = stream
         self._size = size
         self._start = min(start, size)
@@ -72,8 +72,7 @@ class CropWindow:
         self._augmentation = augmentation
         self._rng = rng
         self._crops = 0
-        self._images: torch.Tensor | None = None
-        self._codes: torch.Tensor | None = None
+        self._held: dict[str, torch.Tensor] = {}
         self._counts = torch.zeros(size, 256)
 
     def begin(self) -> None:
@@ -82,32 +81,42 @@ class CropWindow:
             self._take()
         self.wait_seconds = 0.0
 
-    def draw(self, *, count: int, crop_px: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Crops and their codes: (B, 1, K, K) float32, standardised, and (B, K, K) uint8.
+    def draw(self, *, count: int, crop_px: int) -> Crops:
+        """So many crops.
 
-        Codes are the classes of `targets.contour_classes`, and SEAM. Raises StreamError if the
-        stream ends or if its pictures are smaller than a crop.
+        Raises StreamError if the stream ends or if its pictures are smaller than a crop.
         """
         self._crops += count
         while self.samples < self._start + self._crops / self._crops_per_sample:
             self._take()
-        images, codes = self._images, self._codes
-        if images is None or codes is None or min(images.shape[1:]) < crop_px:
-            got = "none" if images is None else tuple(images.shape[1:])
-            msg = f"expected pictures of at least {crop_px} pixels, got {got}: make crops smaller"
+        shape = tuple(self._held["images"].shape[1:])
+        if min(shape) < crop_px:
+            msg = f"expected pictures of at least {crop_px} pixels, got {shape}: make crops smaller"
             raise StreamError(msg)
-        held = min(self.samples, self._size)
-        x = torch.empty(count, 1, crop_px, crop_px)
-        y = torch.empty(count, crop_px, crop_px, dtype=torch.uint8)
-        for k in range(count):
+        held, a = min(self.samples, self._size), self._augmentation
+        crops = []
+        for _ in range(count):
             i, turns, mirror = (int(self._rng.integers(n)) for n in (held, 4, 2))
-            row, column = (int(self._rng.integers(n - crop_px + 1)) for n in images.shape[1:])
-            place = (i, slice(row, row + crop_px), slice(column, column + crop_px))
-            a = self._augmentation
+            row, column = (int(self._rng.integers(n - crop_px + 1)) for n in shape)
             table = _grading(self._counts[i], *(float(v) for v in self._rng.normal(0, (a.gamma, a.gain, a.offset))))
-            x[k, 0] = _turned(table[images[place].int()], turns, mirror=mirror)
-            y[k] = _turned(codes[place], turns, mirror=mirror)
-        return x, y
+            crop = unpack(self._held, i, row=row, column=column, crop_px=crop_px, table=table)
+            crops.append(crop.turned(turns, mirror=bool(mirror)))
+        return Crops.stack(crops)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The samples held, and plain JSON values of all else that `restore` needs."""
+        held = min(self.samples, self._size)
+        random = json.loads(json.dumps(self._rng.bit_generator.state, default=lambda array: array.tolist()))
+        return (
+            {name: part[:held] for name, part in self._held.items()},
+            {"samples": self.samples, "crops": self._crops, "random": random},
+        )
+
+    def restore(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        """Go on as a window went on whose `state` this is; the stream must be behind its last sample."""
+        self._keep(tensors, torch.arange(len(tensors["images"])))
+        self.samples, self._crops = values["samples"], values["crops"]
+        self._rng.bit_generator.state = _arrays(values["random"])
 
     def _take(self) -> None:
         """Put the stream's next batch over the oldest samples."""
@@ -118,25 +127,30 @@ class CropWindow:
             msg = f"expected a stream without end, got {self.samples} samples and no more: leave out length="
             raise StreamError(msg) from None
         self.wait_seconds += time.perf_counter() - before
-        mask = batch["mask"]
-        codes = contour_classes(mask, width_px=self._contour_px)
-        codes[seams(mask, width_px=self._contour_px)] = SEAM
-        images = (batch["image"][:, 0] * 255.0).round().to(torch.uint8)
-        held_images, held_codes = self._images, self._codes
-        if held_images is None or held_codes is None:
-            held_images = torch.empty((self._size, *images.shape[1:]), dtype=torch.uint8)
-            held_codes = torch.empty_like(held_images)
-            self._images, self._codes = held_images, held_codes
-        place = (torch.arange(len(images)) + self.samples) % self._size
-        held_images[place] = images
-        held_codes[place] = codes
-        self._counts[place] = torch.stack([torch.bincount(i.flatten(), minlength=256) for i in images]).float()
-        self.samples += len(images)
+        self.behind = {"next_index": batch["next_index"]} if "next_index" in batch else {}
+        packed = pack(batch, contour_px=self._contour_px)
+        count = len(packed["images"])
+        self._keep(packed, (torch.arange(count) + self.samples) % self._size)
+        self.samples += count
+
+    def _keep(self, packed: dict[str, torch.Tensor], place: torch.Tensor) -> None:
+        for name, part in packed.items():
+            if name not in self._held:
+                self._held[name] = part.new_empty((self._size, *part.shape[1:]))
+            self._held[name][place] = part
+        self._counts[place] = _histograms(packed["images"])
 
 
-def _turned(values: torch.Tensor, turns: int, *, mirror: int) -> torch.Tensor:
-    turned = values.rot90(turns)
-    return turned.flip(1) if mirror else turned
+def _histograms(images: torch.Tensor) -> torch.Tensor:
+    """Pixels of each grey value, (N, 256) float32, of pictures (N, H, W) uint8."""
+    return torch.stack([torch.bincount(image.flatten(), minlength=256) for image in images]).float()
+
+
+def _arrays(value: Any) -> Any:
+    """A generator's state out of JSON: its lists are arrays of 64-bit words."""
+    if isinstance(value, dict):
+        return {name: _arrays(item) for name, item in value.items()}
+    return np.array(value, dtype=np.uint64) if isinstance(value, list) else value
 
 
 def _grading(counts: torch.Tensor, gamma: float, gain: float, offset: float) -> torch.Tensor:
@@ -149,4 +163,4 @@ def _grading(counts: torch.Tensor, gamma: float, gain: float, offset: float) -> 
     share = counts / counts.sum()
     mean = (share * table).sum()
     deviation = (share * (table - mean).square()).sum().sqrt()
-    return (table - mean) / (deviation + 1e-6) * math.exp(gain) + offset
+    return (table - mean) / (deviation + LEAST_DEVIATION) * math.exp(gain) + offset
