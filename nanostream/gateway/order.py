@@ -1,0 +1,60 @@
+"""What a render worker of a gateway does: any recipe, in the bytes of any format."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from nanostream.formats.encoded import Encoded
+from nanostream.formats.sinks import encoder
+from nanostream.stream.actor import RecipeText
+from nanostream.stream.engine import import_path, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nanostream.stream.engine import StreamRecipe, Synthesizer
+
+__all__ = ["Order", "OrderSynth"]
+
+_KEPT = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """A recipe of one seed in one format: "webdataset" or "zarr"."""
+
+    recipe: StreamRecipe
+    seed: int
+    format: str
+
+    def terms(self) -> dict[str, Any]:
+        """What `OrderSynth.render` takes beside seed and index; plain values, so that they travel."""
+        recipe = self.recipe
+        return {
+            "recipe": RecipeText(import_path(type(recipe)), recipe.dump(), recipe.hash),
+            "format": self.format,
+        }
+
+
+class OrderSynth:
+    """A renderer of many recipes; keeps the few that were used last. Runs where the pool renders."""
+
+    def __init__(self, recipe: StreamRecipe, *, synth: str | Callable[..., Synthesizer]) -> None:
+        self._factory = resolve(synth) if isinstance(synth, str) else synth
+        first: Synthesizer = self._factory(recipe)
+        self._synths = collections.OrderedDict({recipe.hash: first})
+        self.backend = first.backend
+
+    def render(self, *, seed: int, index: int, recipe: RecipeText, format: str) -> Encoded:  # noqa: A002 as elsewhere
+        """The encoded sample of one index."""
+        return Encoded.of(self._synth(recipe).render(seed=seed, index=index), encoder(format))
+
+    def _synth(self, recipe: RecipeText) -> Synthesizer:
+        if recipe.hash not in self._synths:
+            self._synths[recipe.hash] = self._factory(recipe.parse())
+            while len(self._synths) > _KEPT:
+                self._synths.popitem(last=False)
+        self._synths.move_to_end(recipe.hash)
+        return self._synths[recipe.hash]
