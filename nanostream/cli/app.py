@@ -21,9 +21,12 @@ COMMANDS = {
     "doctor": "nanostream.cli.doctor:Doctor",
     "preview": "nanostream.cli.preview:Preview",
     "import-published": "nanostream.cli.import_published:ImportPublished",
+    "fit": "nanostream.cli.fit:Fit",
     "export": "nanostream.cli.export:Export",
     "verify": "nanostream.cli.verify:Verify",
     "train": "nanostream.cli.train:Train",
+    "segment": "nanostream.cli.segment:Segment",
+    "serve": "nanostream.cli.serve:Serve",
     "replay": "nanostream.cli.replay:Replay",
     "bench": "nanostream.cli.bench:Bench",
 }
