@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LARGE = FakeRecipe(height=640, width=700)
 """Samples of 1.3 MB."""
 
+_KEEPER_LOST_AT = 100
+
 
 def engine_row(
     name: str,
@@ -80,6 +82,18 @@ def killed_workers(seed: int) -> Row:
 def frozen_worker(seed: int) -> Row:
     """SIGSTOP of a worker."""
     return engine_row("worker frozen", signalled(signal.SIGSTOP, (60,)), seed=seed, workers=3)
+
+
+def killed_keeper(seed: int) -> Row:
+    """SIGKILL of the keeper of a pool that grows, which takes all its workers along."""
+    import ray
+
+    def disturb(engine: RayEngine, _chance: random.Random, number: int) -> None:
+        if number == _KEEPER_LOST_AT:
+            keeper = ray.get_actor(engine.ticket.keeper, namespace="nanostream")
+            os.kill(ray.get(keeper.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+
+    return engine_row("keeper killed with all workers", disturb, seed=seed, workers=(2, 3))
 
 
 def delays(seed: int) -> Row:
@@ -162,4 +176,4 @@ def small_ray() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-IN_ONE_RAY = (killed_workers, frozen_worker, delays, full_store, cuts)
+IN_ONE_RAY = (killed_workers, frozen_worker, killed_keeper, delays, full_store, cuts)

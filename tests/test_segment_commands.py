@@ -11,7 +11,7 @@ from PIL import Image
 
 from nanostream.cli import app
 from nanostream.recipe import Recipe
-from nanostream.segment import run, scalars, training
+from nanostream.segment import run, scalars
 from nanostream.segment.demo import write_demo
 from nanostream.segment.live import LiveLine
 from nanostream.segment.model import load_model, save_model
@@ -83,13 +83,11 @@ def test_a_training_that_was_stopped_goes_on(
 ) -> None:
     """The same command again goes on, evaluates while it trains, writes the model and leaves no state behind."""
     monkeypatch.setattr(run, "train_on_recipe", functools.partial(train_on_recipe, engine="local", fresh=4))
-    small = functools.partial(TrainingConfig, network=NetworkConfig(channels=(4, 8), strides=(2,)))
-    monkeypatch.setattr(training, "TrainingConfig", small)
     curves: list[tuple[str, int]] = []
     monkeypatch.setattr(scalars, "EVERY_STEPS", 1)
     monkeypatch.setattr(scalars, "Scalars", functools.partial(_recorded, curves))
     model = tmp_path / "model.safetensors"
-    words = ["train", "tio2-sem", "-o", str(model), "--steps", "4", "--checkpoint-minutes", "0"]
+    words = ["train", "tio2-sem", "-o", str(model), "--steps", "4", "--width", "4", "--checkpoint-minutes", "0"]
     words += ["--set", "picture.height=128", "--set", "picture.width=128"]
     words += ["--evaluate", str(_annotated(tmp_path / "pictures")), "--evaluate-minutes", "0"]
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SHARED_MEMORY = pathlib.Path("/dev/shm")
 SCRIPT = """
 import functools, sys
 from torch.utils.data import DataLoader
@@ -45,16 +44,22 @@ if __name__ == "__main__":
 
 
 class Run:
-    """A training script in a session and a temporary folder of its own, up to its first batch."""
+    """A training script in a session and a temporary folder of its own, up to its first batch.
+
+    Where this machine lets it, its /dev/shm is a folder of its own too, so that what others have there is not seen.
+    """
 
     def __init__(self, folder: pathlib.Path, end: str, *, loaders: int) -> None:
         self.folder = folder
         script = folder / "script.py"
         script.write_text(SCRIPT)
-        self.shared = set(SHARED_MEMORY.iterdir())
+        self.shared = pathlib.Path(tempfile.mkdtemp(prefix="ns-", dir="/dev/shm"))
+        alone = ["unshare", "-rm", "sh", "-c", f'mount --bind {self.shared} /dev/shm && exec "$0" "$@"']
+        if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+            alone = []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.process = subprocess.Popen(
-            [sys.executable, script, end, str(loaders)],
+            [*alone, sys.executable, script, end, str(loaders)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -68,7 +73,7 @@ class Run:
     def left(self) -> list[str]:
         """Processes, files in shared memory and temporary files that were not there before."""
         files = [path for path in self.folder.iterdir() if path.name != "script.py"]
-        files += [path for path in set(SHARED_MEMORY.iterdir()) - self.shared if orphan(path)]
+        files += self.shared.iterdir()
         return [*map(str, files), *self.processes()]
 
     def processes(self) -> list[str]:
@@ -85,27 +90,16 @@ class Run:
                 found.append(f"{name}) {words[:200]}")
         return found
 
+    def close(self) -> None:
+        """Remove its folder in shared memory."""
+        shutil.rmtree(self.shared)
+
     def wait_until_nothing_is_left(self, *, since: float, seconds: float) -> None:
         """Fail with what is left so many seconds after `since`."""
         while (left := self.left()) and time.monotonic() < since + seconds:
             time.sleep(0.02)
         assert not left
-
-
-def orphan(path: pathlib.Path) -> bool:
-    """Whether a file of this user in shared memory is nobody's, as one that a living process maps is not."""
-    try:
-        if path.stat().st_uid != os.getuid():
-            return False
-    except OSError:
-        return False
-    for maps in pathlib.Path("/proc").glob("[0-9]*/maps"):
-        try:
-            if str(path) in maps.read_text():
-                return False
-        except OSError:
-            continue
-    return path.exists()
+        self.close()
 
 
 @pytest.fixture

@@ -5,14 +5,22 @@ from __future__ import annotations
 import functools
 import itertools
 import urllib.request
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nanostream.errors import BackendError, RenderError, StreamError
+from nanostream.stream.actor import RecipeText, RenderActor
 from nanostream.stream.choose import choose_engine, open_engine
+from nanostream.stream.engine import import_path
 from nanostream.stream.local import LocalEngine
 from nanostream.telemetry import metrics, serve_metrics
 from nanostream.testing import FakeRecipe, FakeSynth, assert_each_once, assert_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nanostream.sample import Sample
 
 FAKE = "nanostream.testing:FakeSynth"
 RECIPE = FakeRecipe()
@@ -55,6 +63,43 @@ def test_failed_sample_names_recipe_seed_and_index() -> None:
 def no_backend(recipe: FakeRecipe) -> FakeSynth:
     msg = "expected a backend, got none"
     raise BackendError(msg)
+
+
+class CardSynth(FakeSynth):
+    """A renderer with several samples in flight, all of which are lost where one fails."""
+
+    def __init__(self, recipe: FakeRecipe, **settings: Any) -> None:
+        super().__init__(recipe, **{"backend": "cuda_fake", **settings})
+        self.asked: list[int] = []
+
+    def render_many(self, *, seed: int, indices: Sequence[int]) -> Iterator[Sample]:
+        """All of them before the first is handed on."""
+        self.asked.append(len(indices))
+        yield from [self.render(seed=seed, index=index) for index in indices]
+
+
+@pytest.mark.parametrize("backend", ["cuda_fake", "llvm_fake"])
+def test_a_graphics_card_gets_a_whole_lease(backend: str) -> None:
+    """Where a card renders, a lease is rendered at once, by both engines' workers, and a failure comes in its turn."""
+    made: list[CardSynth] = []
+
+    def synth(recipe: FakeRecipe) -> CardSynth:
+        made.append(CardSynth(recipe, backend=backend, broken={9}))
+        return made[-1]
+
+    got: list[int] = []
+    with open_engine(RECIPE, synth=synth) as engine, pytest.raises(RenderError, match="sample 9"):
+        got.extend(sample.index for sample in engine.samples([range(4), range(4, 8), range(8, 12)]))
+    assert got == list(range(9))
+    assert made[0].asked == ([4, 4, 4] if backend == "cuda_fake" else [])
+
+    actor = RenderActor(RecipeText(import_path(FakeRecipe), RECIPE.dump(), RECIPE.hash), "nanostream.testing:FakeSynth")
+    actor._synth = made[0]
+    reply = actor.render("flight", 0, (8, 12, 1))
+    assert [sample.index for sample in reply.samples] == [8]
+    assert reply.failure is not None
+    assert "broken on purpose" in reply.failure.message
+    assert [sample.index for sample in actor.render("flight", 0, (4, 8, 1)).samples] == [4, 5, 6, 7]
 
 
 def test_errors_of_our_own_pass() -> None:

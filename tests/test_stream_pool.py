@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,7 @@ from torch.utils.data import DataLoader
 from nanostream.dataset import StreamingDataset
 from nanostream.errors import StreamError
 from nanostream.stream.ray import RayEngine
+from nanostream.telemetry import metrics
 from nanostream.testing import FakeRecipe, FakeSynth, assert_in_order
 
 if TYPE_CHECKING:
@@ -84,7 +89,51 @@ def test_pool_grows_for_a_consumer_that_waits() -> None:
             assert next(samples).index == count
             count += 1
         assert engine.workers == 3
+        assert metrics().registry.get_sample_value("nanostream_workers_wanted") == 3
         assert [next(samples).index for _ in range(100)] == list(range(count, count + 100))
+        samples.close()
+    assert wait_for(lambda: not actors())
+
+
+JOIN = """
+import sys
+from nanostream.stream.ray import RayEngine
+from nanostream.testing import FakeRecipe
+
+engine = RayEngine(FakeRecipe(), address=sys.argv[1], pool="left", synth="nanostream.testing:FakeSynth")
+print(engine.sample(3).index, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_pool_of_a_killed_consumer_ends() -> None:
+    """A named pool whose last consumer was killed, so that it said no goodbye, ends within 90 s."""
+    address = ray.get_runtime_context().gcs_address
+    with subprocess.Popen(
+        [sys.executable, "-c", JOIN, address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "RAY_AUTH_MODE": "token"},
+    ) as consumer:
+        assert consumer.stdout is not None
+        assert consumer.stdout.readline() == b"3\n"
+        assert len(actors()) == 2
+        consumer.kill()
+    assert wait_for(lambda: not actors(), seconds=90)
+
+
+def test_lost_keeper_comes_back() -> None:
+    """A keeper that is killed takes its workers along, comes back and hires anew; nothing is lost or comes twice."""
+    with RayEngine(RECIPE, workers=(1, 2), synth=functools.partial(FakeSynth, seconds=0.01)) as engine:
+        samples = engine.samples(in_order())
+        got = [next(samples).index for _ in range(20)]
+        born = set(engine.pids())
+        (name,) = [name for name in actors() if name.startswith("pool-")]
+        keeper = ray.get_actor(name, namespace="nanostream")
+        os.kill(ray.get(keeper.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+        got += [next(samples).index for _ in range(200)]
+        assert got == list(range(220))
+        assert not born & set(engine.pids())
         samples.close()
     assert wait_for(lambda: not actors())
 

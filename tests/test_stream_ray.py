@@ -9,6 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 import ray
 
@@ -196,3 +197,26 @@ def test_closed_engine_is_refused() -> None:
         list(samples)
     with pytest.raises(StreamError, match="open"):
         engine.sample(0)
+
+
+def test_memory_does_not_grow_with_what_was_delivered() -> None:
+    """After 1.3 GB of samples the consumer holds no more than after 0.3 GB, and the object store is empty again."""
+    process = psutil.Process()
+    synth = functools.partial(FakeSynth, height=640, width=700)
+    with RayEngine(RECIPE, workers=2, synth=synth, in_flight_bytes=20 << 20) as engine:
+        samples = engine.samples(in_order())
+        sizes = []
+        for number, sample in enumerate(itertools.islice(samples, 1000)):
+            assert int(sample.image[0, 0]) >= 0
+            if number % 50 == 49:
+                sizes.append(process.memory_full_info().uss)
+        samples.close()
+        assert max(sizes[5:]) - max(sizes[:5]) < 64 << 20, sizes
+        until = time.monotonic() + 20
+        while used_store() > 1 << 20 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert used_store() <= 1 << 20
+
+
+def used_store() -> float:
+    return ray.cluster_resources()["object_store_memory"] - ray.available_resources().get("object_store_memory", 0.0)

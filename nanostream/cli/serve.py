@@ -19,7 +19,7 @@ class Serve:
     A token for clients is read from the environment variable NANOSTREAM_TOKEN or from --token-file.
     """
 
-    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")] = ("tio2-sem",)
+    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
     """Names of presets, or paths of recipe files (JSON)."""
 
     host: str = "127.0.0.1"
@@ -109,7 +109,8 @@ class Serve:
         from nanostream.errors import StreamError
 
         if self.token_file is None:
-            return os.environ.get("NANOSTREAM_TOKEN") or None
+            # Taken out, so that no process started from here has it too.
+            return os.environ.pop("NANOSTREAM_TOKEN", "") or None
         try:
             return self.token_file.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -58,6 +58,9 @@ class Train:
     threads: int = 0
     """Threads of the training; 0 takes the cores that the render workers leave."""
 
+    width: int = 16
+    """Channels of the network's finest level; each of the three below has twice as many as the one above."""
+
     seed: Seed = 0
     """Seed of the stream, the weights and the crops."""
 
@@ -75,6 +78,7 @@ class Train:
         from nanostream.segment.evaluation import evaluate
         from nanostream.segment.live import LiveLine
         from nanostream.segment.model import save_model
+        from nanostream.segment.network import NetworkConfig
         from nanostream.segment.pictures import read_validation
         from nanostream.segment.run import train_on_recipe
         from nanostream.segment.scalars import Scalars
@@ -88,7 +92,13 @@ class Train:
             msg = f"expected no file at {str(out)!r}, found one: choose another -o or --overwrite"
             raise StoreError(msg)
         pictures = [] if self.evaluate is None else list(read_validation(self.evaluate, rows=self.rows))
-        config = TrainingConfig(minutes=self.minutes, steps=self.steps, seed=self.seed, threads=self.threads or None)
+        config = TrainingConfig(
+            minutes=self.minutes,
+            steps=self.steps,
+            seed=self.seed,
+            threads=self.threads or None,
+            network=NetworkConfig(channels=(self.width, 2 * self.width, 4 * self.width, 8 * self.width)),
+        )
         if self.overwrite:
             state.unlink(missing_ok=True)
         scalars = Scalars(out.with_suffix(".tensorboard"))

@@ -81,7 +81,7 @@ class Checker:
             for all_ in (pictures, masks)
         )
         crowded = (shown > 0).mean(axis=(1, 2))
-        rendered = self._scales(describe_all(patches.astype(np.float32) / 255))
+        rendered = self._scales(describe_all((patches / 255).astype(np.float32)))
         # Twice as many as wanted, in turn: two sets alike.
         alike = self._patches.like(np.repeat(crowded, 2), rng)
         one, other = (

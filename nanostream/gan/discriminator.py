@@ -53,5 +53,6 @@ class Contrasted(nn.Module):
 def _conv(channels: int, filters: int, *, stride: int) -> nn.Conv2d:
     conv = nn.Conv2d(channels, filters, 4, stride, 1)
     nn.init.xavier_normal_(conv.weight)
+    assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv

@@ -104,8 +104,7 @@ class Fit:
         self.checks: list[Check] = []
         self._best: tuple[Check, dict[str, Any]] | None = None
         self._seconds, self._collapses, self._stale = 0.0, 0, 0
-        self._losses = Losses(0.0, 0.0, 0.0)
-        self._done = ""
+        self._losses: Losses | None = None
 
     @property
     def best(self) -> Check:
@@ -119,7 +118,7 @@ class Fit:
         return Progress(
             steps=self._trainer.steps,
             seconds=self._seconds,
-            losses=self._losses,
+            losses=self._losses or Losses(0.0, 0.0, 0.0),
             check=self.checks[-1] if self.checks else None,
             best=self._best[0] if self._best else None,
             collapses=self._collapses,
@@ -131,25 +130,23 @@ class Fit:
         Raises TextureError if it collapses again and again.
         """
         last = time.monotonic()
-        while not self._done:
+        while True:
             if self._trainer.steps % self._config.check_steps == 0:
                 self._check()
                 self._save()
-                last = time.monotonic() if self._seconds == 0 else last
-            if self._done:
+            ended = self._over()
+            if ended:
                 break
             self._take(self._trainer.step())
             now = time.monotonic()
             self._seconds, last = self._seconds + now - last, now
             if on_progress is not None:
                 on_progress(self.progress)
-            self._done = self._over()
-        if self._trainer.steps % self._config.check_steps:
-            self._check()
+        self._check()
         assert self._best is not None
         self._trainer.load(self._best[1])
         self._save()
-        return self._done
+        return ended
 
     def resume(self) -> bool:
         """Go on from the run's file, if there is one; raises TextureError if it is of another run."""
@@ -168,7 +165,8 @@ class Fit:
         self.checks = [Check(**check) for check in kept["checks"]]
         self._best = None if kept["best"] is None else (Check(**kept["best"][0]), kept["best"][1])
         self._seconds, self._collapses = kept["seconds"], kept["collapses"]
-        self._stale, self._losses = kept["stale"], Losses(*kept["losses"])
+        self._stale, losses = kept["stale"], kept["losses"]
+        self._losses = None if losses is None else Losses(*losses)
         return True
 
     def _check(self) -> None:
@@ -194,14 +192,13 @@ class Fit:
             raise TextureError(msg + ": use more pictures, or another --seed")
         steps = self._trainer.steps
         self._trainer.load(self._best[1])
-        self._trainer.steps = steps
+        self._trainer.steps, self._losses = steps, None
         self._trainer.slow_down(0.5**self._collapses)
         self.checks.append(dataclasses.replace(self._best[0], step=steps))
 
     def _take(self, losses: Losses) -> None:
-        kept = _SMOOTHED if self._trainer.steps > 1 else 0.0
-        old, new = dataclasses.astuple(self._losses), dataclasses.astuple(losses)
-        self._losses = Losses(*(kept * a + (1 - kept) * b for a, b in zip(old, new, strict=True)))
+        old, new = dataclasses.astuple(self._losses or losses), dataclasses.astuple(losses)
+        self._losses = Losses(*(_SMOOTHED * a + (1 - _SMOOTHED) * b for a, b in zip(old, new, strict=True)))
 
     def _over(self) -> str:
         config = self._config
@@ -216,7 +213,7 @@ class Fit:
             self._trainer.texture()
         except TextureError:
             return False
-        return all(map(math.isfinite, dataclasses.astuple(self._losses)))
+        return self._losses is None or all(map(math.isfinite, dataclasses.astuple(self._losses)))
 
     def _save(self) -> None:
         kept = {
@@ -228,7 +225,7 @@ class Fit:
             "seconds": self._seconds,
             "collapses": self._collapses,
             "stale": self._stale,
-            "losses": dataclasses.astuple(self._losses),
+            "losses": None if self._losses is None else dataclasses.astuple(self._losses),
         }
         # Written beside its place and then moved: a kill leaves the last whole one.
         try:

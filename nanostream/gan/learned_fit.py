@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nanostream.scene.config import SceneConfig
     from nanostream.texture.latent import LatentMap
 
-__all__ = ["LearnedMethod"]
+__all__ = ["LearnedMethod", "recipe_name", "write_recipe"]
 
 _CHECKED = 6
 _SIDE = 2
@@ -41,7 +41,10 @@ class LearnedMethod:
     pixel_nm: float
     config: TrainerConfig
 
-    name = "learned"
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        return "learned"
 
     @property
     def patch_px(self) -> int:
@@ -62,18 +65,18 @@ class LearnedMethod:
         return LearnedTrainer(real, self.scene, pixel_nm=self.pixel_nm, config=self.config)
 
     def draw(
-        self, latent: LatentMap, *, tile_px: int
+        self, texture: LatentMap, *, tile_px: int
     ) -> tuple[list[npt.NDArray[np.uint8]], list[npt.NDArray[np.uint16]]]:
         """Pictures and masks to check."""
         edge = _SIDE * tile_px
         picture = Picture(height=edge, width=edge, pixel_nm=self.pixel_nm)
-        made = ParticlePictures(self.scene, LearnedLook(latent), picture, camera=Camera(), detector=Detector())
+        made = ParticlePictures(self.scene, LearnedLook(texture), picture, camera=Camera(), detector=Detector())
         drawn = [made.draw(seed=SEED, index=index) for index in range(_CHECKED)]
         return [image for image, _, _ in drawn], [mask for _, mask, _ in drawn]
 
-    def save(self, latent: LatentMap, card: dict[str, Any], path: pathlib.Path) -> Recipe:
+    def save(self, texture: LatentMap, card: dict[str, Any], path: pathlib.Path) -> Recipe:
         """Write the texture; returns a recipe that renders it."""
-        save_learned(LearnedFile(latent, card), path)
+        save_learned(LearnedFile(texture, card), path)
         return Recipe(
             name=recipe_name(path),
             about=card["about"],

@@ -57,7 +57,7 @@ def estimate_sizes(pictures: Sequence[npt.NDArray[np.float32]]) -> ParticleSizes
     """Sizes in the pictures, (H, W) float32 in [0, 1] each; raises PictureError if hardly any particle is found."""
     diameters, coverage = [], []
     for picture in pictures:
-        bright = scipy.ndimage.binary_fill_holes(covered(picture))
+        bright = np.asarray(scipy.ndimage.binary_fill_holes(covered(picture)))
         coverage.append(bright.mean())
         distance = scipy.ndimage.gaussian_filter(scipy.ndimage.distance_transform_edt(bright), 1.0)
         peaks = skimage.measure.label(skimage.morphology.h_maxima(distance, _DEPTH_PX))

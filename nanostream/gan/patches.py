@@ -47,10 +47,9 @@ class RealPatches:
     ) -> None:
         P = patch_px
         # Every picture gives as many, at places of its own.
-        which = np.arange(count) % len(pictures)
         masks = [covered(picture) for picture in pictures]
         cut, crowded = [], []
-        for k in which:
+        for k in (number % len(pictures) for number in range(count)):
             top, left = (int(rng.integers(size - P + 1)) for size in pictures[k].shape)
             place = np.s_[top : top + P, left : left + P]
             cut.append(pictures[k][place])

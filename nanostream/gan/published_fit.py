@@ -39,7 +39,10 @@ class PublishedMethod:
     pixel_nm: float
     config: PublishedConfig
 
-    name = "published"
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        return "published"
 
     @property
     def patch_px(self) -> int:
@@ -61,7 +64,7 @@ class PublishedMethod:
         return PublishedTrainer(real, self.scene, self.spec, self.config)
 
     def draw(
-        self, checkpoint: Checkpoint, *, tile_px: int
+        self, texture: Checkpoint, *, tile_px: int
     ) -> tuple[list[npt.NDArray[np.uint8]], list[npt.NDArray[np.uint16]]]:
         """Pictures and masks to check."""
         backend.start()
@@ -69,18 +72,18 @@ class PublishedMethod:
 
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "texture.safetensors")
-            save_checkpoint(checkpoint, file)
+            save_checkpoint(texture, file)
             size = {"height": tile_px, "width": tile_px, "pixel_nm": self.pixel_nm}
             renderer = PublishedRenderer(self.scene, GeneratorTexture(file=file), **size)
         drawn = [renderer.render(seed=SEED, index=index) for index in range(_CHECKED)]
         return [image for image, _, _ in drawn], [mask for _, mask, _ in drawn]
 
-    def save(self, checkpoint: Checkpoint, card: dict[str, Any], path: pathlib.Path) -> Recipe:
+    def save(self, texture: Checkpoint, card: dict[str, Any], path: pathlib.Path) -> Recipe:
         """Write the texture, with the card as its source; returns a recipe that renders it."""
         count = card["pictures"]["fitted"]
         source = f"fitted by the published method to {count} pictures, sha256 {card['pictures']['sha256']}"
-        spec = checkpoint.spec.model_copy(update={"name": recipe_name(path), "source": source, "licence": ""})
-        save_checkpoint(dataclasses.replace(checkpoint, spec=spec), path, overwrite=True)
+        spec = texture.spec.model_copy(update={"name": recipe_name(path), "source": source, "licence": ""})
+        save_checkpoint(dataclasses.replace(texture, spec=spec), path, overwrite=True)
         return Recipe(
             name=recipe_name(path),
             about=card["about"],

@@ -45,7 +45,10 @@ _TILE_PX = 256
 class Method(Protocol):
     """What is learned in which scenes, and how it is rendered and written."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        ...
 
     @property
     def patch_px(self) -> int:

@@ -42,13 +42,13 @@ class TrainerConfig:
     """Numbers that a picture's look is drawn from."""
     hidden: int = 32
     """Hidden values of the latent map."""
-    filters: int = 16
+    filters: int = 24
     """Of the discriminator's first layer."""
     rate: float = 5e-3
     """Of the latent map's Adam."""
-    discriminator_rate: float = 2e-4
+    discriminator_rate: float = 5e-4
     """Of the discriminator's Adam."""
-    adversarial: float = 0.3
+    adversarial: float = 0.5
     """Weight of the discriminator's opinion beside the population's statistics."""
     real_for_each: int = 3
     """Real patches that the statistics take for each rendered one."""

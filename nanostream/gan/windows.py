@@ -55,7 +55,7 @@ def window(scene: Ensemble, *, left_nm: float, top_nm: float, size_nm: float) ->
     low, high = (_each(scene, place, better) for better in (np.minimum, np.maximum))
     # Light that comes in lower than 45 degrees is little.
     reach = _each(scene, scene.vertices[:, 2:], np.maximum)
-    kept = ((high + reach > 0) & (low - reach < size_nm)).all(axis=1)
+    kept = np.all((high + reach > 0) & (low - reach < size_nm), axis=1)
     vertex, face = kept[scene.vertex_particle], kept[scene.particle]
     number = np.cumsum(vertex) - 1
     renamed = (np.cumsum(kept) - 1).astype(np.int32)

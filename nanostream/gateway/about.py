@@ -14,15 +14,14 @@ from starlette.responses import JSONResponse, Response
 
 from nanostream.gateway.knobs import knobs_of
 from nanostream.gateway.openapi import document
-from nanostream.gateway.service import picture_shape
 from nanostream.gateway.store import SAMPLES
 from nanostream.telemetry import metrics
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from nanostream.gateway.order import Offer
     from nanostream.gateway.service import Service
-    from nanostream.stream.engine import StreamRecipe
 
 __all__ = ["healthz", "live", "metrics_page", "openapi", "page", "readyz", "recipe", "recipes"]
 
@@ -43,7 +42,7 @@ async def recipes(request: Request) -> Response:
     """What is served here."""
     service: Service = request.app.state.service
     build = await service.build()
-    return JSONResponse({"recipes": [_described(service, one, build) for one in service.menu.recipes.values()]})
+    return JSONResponse({"recipes": [_described(service, one, build) for one in service.menu.offers.values()]})
 
 
 async def recipe(request: Request) -> Response:
@@ -51,7 +50,7 @@ async def recipe(request: Request) -> Response:
     service: Service = request.app.state.service
     found = service.menu.find(request.path_params["recipe"])
     told = _described(service, found, await service.build())
-    return JSONResponse({**told, "text": json.loads(found.dump())})
+    return JSONResponse({**told, "text": json.loads(found.recipe.dump())})
 
 
 async def live(request: Request) -> Response:
@@ -59,8 +58,7 @@ async def live(request: Request) -> Response:
     service: Service = request.app.state.service
     stats = service.desk.counters.stats()
     newest = [
-        {"recipe": service.menu.name_of(order.recipe), "seed": order.seed, "index": index}
-        for order, index in service.larder.newest
+        {"recipe": order.offer.name, "seed": order.seed, "index": index} for order, index in service.larder.newest
     ]
     return JSONResponse(
         {
@@ -101,7 +99,7 @@ async def metrics_page(request: Request) -> Response:
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
     service: Service = request.app.state.service
-    return JSONResponse(document(list(service.menu.recipes), token=service.config.token is not None))
+    return JSONResponse(document(list(service.menu.offers), token=service.config.token is not None))
 
 
 def _why(service: Service) -> str:
@@ -110,10 +108,10 @@ def _why(service: Service) -> str:
     return str(service.desk.failure or "expected a render worker that is ready, got none yet")
 
 
-def _described(service: Service, one: StreamRecipe, build: Any) -> dict[str, Any]:
-    height, width = picture_shape(one)
+def _described(service: Service, one: Offer, build: Any) -> dict[str, Any]:
+    height, width = one.shape
     return {
-        "name": service.menu.name_of(one),
+        "name": one.name,
         "recipe": one.hash,
         "build": build.hash,
         "backend": build.backend,
@@ -122,7 +120,7 @@ def _described(service: Service, one: StreamRecipe, build: Any) -> dict[str, Any
         "shard_size": service.config.shard_size,
         "zarr_samples": SAMPLES,
         "variants": service.menu.variants,
-        "knobs": [dataclasses.asdict(knob) for knob in knobs_of(one)] if service.menu.variants else [],
+        "knobs": [dataclasses.asdict(knob) for knob in knobs_of(one.recipe)] if service.menu.variants else [],
     }
 
 

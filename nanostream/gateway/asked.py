@@ -13,8 +13,8 @@ from nanostream.seeding import check_seed
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from nanostream.gateway.order import Offer
     from nanostream.gateway.service import Service
-    from nanostream.stream.engine import StreamRecipe
 
 __all__ = [
     "CACHED",
@@ -44,14 +44,14 @@ class RefusedError(NanostreamError):
         self.status = status
 
 
-def place(request: Request) -> tuple[Service, StreamRecipe, int]:
-    """Service, recipe and seed of an address. Raises what is wrong with it."""
+def place(request: Request) -> tuple[Service, Offer, int]:
+    """Service, offer and seed of an address. Raises what is wrong with it."""
     service: Service = request.app.state.service
     if service.draining:
         msg = "expected a gateway that goes on, got one that ends; ask again later"
         raise StreamError(msg)
-    recipe = service.menu.find(request.path_params["recipe"])
-    return service, recipe, check_seed(number(request.path_params["seed"], "seed"))
+    offer = service.menu.find(request.path_params["recipe"])
+    return service, offer, check_seed(number(request.path_params["seed"], "seed"))
 
 
 def number(text: str, name: str) -> int:

@@ -15,7 +15,6 @@ from nanostream.gateway.live import Answer, LiveResponse
 from nanostream.gateway.menu import UnknownError
 from nanostream.gateway.order import Order
 from nanostream.gateway.pictures import decoded
-from nanostream.gateway.service import picture_shape
 from nanostream.gateway.store import column_chunk, hierarchy, index_chunk, place_of
 from nanostream.seeding import check_index
 
@@ -31,7 +30,7 @@ _SHARD = re.compile(r"([0-9]{1,12})\.tar")
 
 async def shard(request: Request) -> Any:
     """A WebDataset shard; streamed while it is rendered, unless its length is asked for."""
-    service, recipe, seed = place(request)
+    service, offer, seed = place(request)
     found = _SHARD.fullmatch(request.path_params["shard"])
     size = service.config.shard_size
     number = int(found[1]) if found else -1
@@ -41,12 +40,12 @@ async def shard(request: Request) -> Any:
         raise UnknownError(msg)
     check_index((number + 1) * size - 1)
     await service.build()
-    tag = service.tag(recipe, "shard", seed, number, size)
+    tag = service.tag(offer, "shard", seed, number, size)
     headers = {"etag": f'"{tag}"', "accept-ranges": "bytes", "content-type": "application/x-tar", **CACHED}
     if unchanged(request, tag):
         return Response(status_code=304, headers=headers)
     part = byte_range(request, tag)
-    order = Order(recipe, seed, "webdataset")
+    order = Order(offer, seed, "webdataset")
     indices = range(number * size, (number + 1) * size)
 
     @contextlib.asynccontextmanager
@@ -71,19 +70,19 @@ async def shard(request: Request) -> Any:
 
 async def zarr_chunk(request: Request) -> Response:
     """A metadata document or a chunk of the virtual Zarr store."""
-    service, recipe, seed = place(request)
+    service, offer, seed = place(request)
     path = request.path_params["path"]
     build = await service.build()
     where = place_of(path)
-    tag = service.tag(recipe, "zarr", seed, path)
+    tag = service.tag(offer, "zarr", seed, path)
     headers = {"etag": f'"{tag}"', **CACHED}
     if where is None:
-        key = (recipe.hash, seed, "hierarchy")
-        about = {"recipe": json.loads(recipe.dump()), "recipe_hash": recipe.hash, "build_hash": build.hash}
+        key = (offer.hash, seed, "hierarchy")
+        about = {"recipe": json.loads(offer.text.text), "recipe_hash": offer.hash, "build_hash": build.hash}
         about |= {"backend": build.backend, "seed": seed}
 
         async def written() -> tuple[dict[str, bytes], int]:
-            made = await asyncio.to_thread(hierarchy, shape=picture_shape(recipe), about=about)
+            made = await asyncio.to_thread(hierarchy, shape=offer.shape, about=about)
             return made, sum(map(len, made.values()))
 
         document = (await service.larder.once(key, written)).get(path)
@@ -96,7 +95,7 @@ async def zarr_chunk(request: Request) -> Response:
     array, row = where
     if array == "index":
         return Response(index_chunk(row), media_type="application/octet-stream", headers=headers)
-    one = await there(request, service.larder.sample(Order(recipe, seed, "zarr"), row, client=client_of(request)))
+    one = await there(request, service.larder.sample(Order(offer, seed, "zarr"), row, client=client_of(request)))
     if array in {"image", "mask"}:
         content = one.fields[array]
     else:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk"]
 
 _BUSY_SECONDS = 0.02
+_FULL_SECONDS = 0.25
 _IDLE_SECONDS = 0.2
 _LEASE_SECONDS = 0.2
 _MOST_LEASE = 16
@@ -120,7 +121,9 @@ class Desk:
             self._wake.wait(_IDLE_SECONDS if self.pool.build is not None else _BUSY_SECONDS)
         self._wake.clear()
         asked = list(self._asks)
-        replies, _ = self.pool.poll(asked, _BUSY_SECONDS if asked else 0.0)
+        # Where nobody could be asked for more, nothing but a reply is worth waking for.
+        room = any(worker.free and worker.asked < self._per_worker for worker in self.pool.workers)
+        replies, _ = self.pool.poll(asked, (_BUSY_SECONDS if room else _FULL_SECONDS) if asked else 0.0)
         moved = dict.fromkeys(self._taken(reference, outcome) for reference, outcome in self._in_order(replies))
         for job in moved:
             if job in self._jobs and job.flush(self.counters.delivered):
@@ -204,7 +207,7 @@ class Desk:
         if failure.ours and failure.kind == RenderError.__name__:
             return RenderError(failure.message)
         reason = f"{failure.kind}: {failure.message}"
-        return render_error(job.order.recipe, seed=job.order.seed, index=index, reason=reason)
+        return render_error(job.order.offer.recipe, seed=job.order.seed, index=index, reason=reason)
 
     def _lost(self, job: Job, ask: Ask, *, reason: str) -> Job:
         lease = ask.lease
@@ -213,7 +216,7 @@ class Desk:
             lease.losses += 1
             if len(ask.indices) == 1 and lease.losses >= _LOSSES:
                 why = f"the end of {lease.losses} render workers ({reason})"
-                lease.error = render_error(job.order.recipe, seed=job.order.seed, index=lease.left[0], reason=why)
+                lease.error = render_error(job.order.offer.recipe, seed=job.order.seed, index=lease.left[0], reason=why)
         for reference in [reference for reference, (_, other) in self._asks.items() if other.worker is ask.worker]:
             self._release(reference)
             self.counters.again()

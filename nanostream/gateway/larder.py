@@ -97,7 +97,7 @@ class Larder:
             msg = f"expected sample {index}, got none; ask again"
             raise StreamError(msg)
 
-        key = (order.recipe.hash, order.seed, index, order.format)
+        key = (order.offer.hash, order.seed, index, order.format)
         return await self.once(key, rendered)
 
     async def samples(
@@ -158,4 +158,4 @@ class Larder:
             return
         self._noted_at = now
         self._newest.appendleft((order, one.index))
-        self.keep((order.recipe.hash, order.seed, one.index, order.format), one, one.nbytes)
+        self.keep((order.offer.hash, order.seed, one.index, order.format), one, one.nbytes)

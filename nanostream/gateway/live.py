@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "LiveResponse", "while_there"]
 
+_SEND_SECONDS = 600.0
+
 _T = TypeVar("_T")
 _log = logging.getLogger("nanostream.gateway")
 
@@ -29,7 +31,10 @@ class Answer:
 
 
 class LiveResponse:
-    """An answer made while its context is held: what it opens is closed whatever becomes of the client."""
+    """An answer made while its context is held: what it opens is closed whatever becomes of the client.
+
+    A client that reads nothing for ten minutes is cut off; a training that pauses so long connects again.
+    """
 
     def __init__(self, answer: Callable[[], contextlib.AbstractAsyncContextManager[Answer]]) -> None:
         self._answer = answer
@@ -46,10 +51,11 @@ class LiveResponse:
                 try:
                     async with contextlib.aclosing(answer.body) as body:
                         async for data in body:
-                            await send({"type": "http.response.body", "body": data, "more_body": True})
+                            async with asyncio.timeout(_SEND_SECONDS):
+                                await send({"type": "http.response.body", "body": data, "more_body": True})
                 except Exception as error:  # noqa: BLE001 - the head has gone out: all that is left is to cut it off
                     # Without the last chunk a client sees that something is missing.
-                    _log.warning("an answer was cut off: %s", error)
+                    _log.warning("an answer was cut off: %s", error or type(error).__name__)
                     return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -16,26 +16,43 @@ if TYPE_CHECKING:
 
     from nanostream.stream.engine import StreamRecipe, Synthesizer
 
-__all__ = ["Order", "OrderSynth"]
+__all__ = ["Offer", "Order", "OrderSynth"]
 
 _KEPT = 4
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """A recipe as an address names it, with what would be worked out again for each sample.
+
+    name: what stands in the address. shape: height and width of its pictures in pixels.
+    """
+
+    name: str
+    recipe: StreamRecipe
+    hash: str
+    text: RecipeText
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, name: str, recipe: Any) -> Offer:
+        """The offer of a recipe."""
+        text = RecipeText(import_path(type(recipe)), recipe.dump(), recipe.hash)
+        picture = getattr(recipe, "picture", recipe)
+        return cls(name, recipe, text.hash, text, (picture.height, picture.width))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """A recipe of one seed in one format: "webdataset" or "zarr"."""
+    """An offer with a seed, in a format: "webdataset" or "zarr"."""
 
-    recipe: StreamRecipe
+    offer: Offer
     seed: int
     format: str
 
     def terms(self) -> dict[str, Any]:
         """What `OrderSynth.render` takes beside seed and index; plain values, so that they travel."""
-        recipe = self.recipe
-        return {
-            "recipe": RecipeText(import_path(type(recipe)), recipe.dump(), recipe.hash),
-            "format": self.format,
-        }
+        return {"recipe": self.offer.text, "format": self.format}
 
 
 class OrderSynth:

@@ -14,11 +14,13 @@ __all__ = ["BoundedProtocol"]
 _HEAD_BYTES = 32 << 10
 _HEAD_SECONDS = 15.0
 _BODY_SECONDS = 30.0
+_MOST_CONNECTIONS = 4096
+_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Ends a connection whose request's head or body is too slow, or whose head is too large."""
+    """Ends a connection whose request's head or body is too slow, whose head is too large, or that is one too many."""
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -28,6 +30,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """A client has come."""
         super().connection_made(transport)
         self._wait(_HEAD_SECONDS)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.write(_TOO_MANY)
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has gone."""

@@ -37,6 +37,7 @@ def serve(config: GatewayConfig, *, started: Callable[[str], None]) -> Service:
     Returns the closed service. Raises StreamError where the address is taken or no worker can be hired.
     """
     listener = _listen(config)
+    _allow_files()
     with contextlib.closing(listener):
         service = Service(config)
         # Once it is done uvicorn raises the signal again, for whoever had it before: nobody has to die of it.
@@ -125,6 +126,15 @@ def _listen(config: GatewayConfig) -> socket.socket:
         msg = f"expected a free port, got {config.host}:{config.port} ({error.strerror}); name another --port"
         raise StreamError(msg) from error
     return listener
+
+
+def _allow_files() -> None:
+    """Let this process have as many files and connections open as the system allows it."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _url(listener: socket.socket) -> str:

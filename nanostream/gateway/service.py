@@ -26,10 +26,11 @@ from nanostream.telemetry import StreamCounters
 
 if TYPE_CHECKING:
     from nanostream.gateway.config import GatewayConfig
+    from nanostream.gateway.order import Offer
     from nanostream.gateway.workers import DeskPool
-    from nanostream.stream.engine import Build, StreamRecipe
+    from nanostream.stream.engine import Build
 
-__all__ = ["Service", "picture_shape"]
+__all__ = ["Service"]
 
 
 class Service:
@@ -83,9 +84,9 @@ class Service:
             await asyncio.sleep(0.02)
         return self.desk.build
 
-    def tag(self, recipe: StreamRecipe, *what: object) -> str:
-        """Hexadecimal digits that differ wherever the bytes of `what` of a recipe could."""
-        return hashlib.sha256("\n".join([self.prefix(recipe), *map(str, what)]).encode()).hexdigest()[:32]
+    def tag(self, offer: Offer, *what: object) -> str:
+        """Hexadecimal digits that differ wherever the bytes of `what` of an offer could."""
+        return hashlib.sha256("\n".join([self.prefix(offer), *map(str, what)]).encode()).hexdigest()[:32]
 
     def close(self) -> None:
         """End the workers and remove what was only for now."""
@@ -94,22 +95,16 @@ class Service:
         self.shards.close()
         self._remove_temporary()
 
-    def _prefix(self, recipe: StreamRecipe) -> str:
+    def _prefix(self, offer: Offer) -> str:
         build = self.desk.build
         assert build is not None
         codec: dict[str, Any] = versions()
-        told = {"recipe": recipe.hash, "build": build.hash, "backend": build.backend, "codec": codec}
+        told = {"recipe": offer.hash, "build": build.hash, "backend": build.backend, "codec": codec}
         return hashlib.sha256(dump_json(told)).hexdigest()[:32]
 
     def _remove_temporary(self) -> None:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
-
-
-def picture_shape(recipe: Any) -> tuple[int, int]:
-    """Height and width of a recipe's pictures in pixels."""
-    picture = getattr(recipe, "picture", recipe)
-    return picture.height, picture.width
 
 
 def _pool(config: GatewayConfig, counters: StreamCounters) -> DeskPool:

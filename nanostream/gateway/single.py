@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from nanostream.gateway.asked import CACHED, RefusedError, body_of, client_of, number, place, there, unchanged
 from nanostream.gateway.menu import UnknownError
-from nanostream.gateway.order import Order
+from nanostream.gateway.order import Offer, Order
 from nanostream.gateway.pictures import FORMS, PARTS, as_map, decoded, form
 from nanostream.receipt import Receipt
 from nanostream.seeding import check_index
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from nanostream.gateway.service import Service
     from nanostream.sample import Sample
-    from nanostream.stream.engine import StreamRecipe
 
 __all__ = ["replay", "sample", "sample_part"]
 
@@ -54,20 +53,20 @@ async def sample_part(request: Request) -> Response:
 
 
 async def _sample(request: Request, name: str, media_type: str) -> Response:
-    service, recipe, seed = place(request)
+    service, offer, seed = place(request)
     index = check_index(number(request.path_params["index"], "index"))
     if service.desk.build is None:
         await service.build()
-    tag = f"{service.prefix(recipe)}-{seed}-{index}-{name}"
+    tag = f"{service.prefix(offer)}-{seed}-{index}-{name}"
     headers = {"etag": f'"{tag}"', **CACHED}
     if unchanged(request, tag):
         return Response(status_code=304, headers=headers)
-    key = (recipe.hash, seed, index, name, "form")
+    key = (offer.hash, seed, index, name, "form")
     content = service.larder.kept(key)
     if content is None:
 
         async def made() -> tuple[bytes, int]:
-            one = await _decoded(service, recipe, seed, index, client_of(request))
+            one = await _decoded(service, offer, seed, index, client_of(request))
             content = await asyncio.to_thread(form, one, name)
             return content, len(content)
 
@@ -75,12 +74,12 @@ async def _sample(request: Request, name: str, media_type: str) -> Response:
     return Response(content, media_type=media_type, headers=headers)
 
 
-async def _decoded(service: Service, recipe: StreamRecipe, seed: int, index: int, client: str) -> Sample:
+async def _decoded(service: Service, offer: Offer, seed: int, index: int, client: str) -> Sample:
     # A sample that somebody's chunks or stream brought need not be rendered again.
-    one = service.larder.kept((recipe.hash, seed, index, "zarr"))
+    one = service.larder.kept((offer.hash, seed, index, "zarr"))
     if one is not None:
         return await asyncio.to_thread(decoded, one, "zarr")
-    one = await service.larder.sample(Order(recipe, seed, "webdataset"), index, client=client)
+    one = await service.larder.sample(Order(offer, seed, "webdataset"), index, client=client)
     return await asyncio.to_thread(decoded, one, "webdataset")
 
 
@@ -97,11 +96,11 @@ async def replay(request: Request) -> Response:
         msg = f"expected at most {most} receipts and recipes, got more"
         raise RefusedError(msg, status=400)
     receipts = [Receipt.parse(text) for text in wanted.receipts]
-    known = [*service.menu.recipes.values(), *map(service.menu.find, wanted.recipes)]
-    recipes = {recipe.hash: recipe for recipe in known}
+    known = [*service.menu.offers.values(), *map(service.menu.find, wanted.recipes)]
+    offers = {offer.hash: offer for offer in known}
     build = await service.build()
     for receipt in receipts:
-        if receipt.recipe not in recipes:
+        if receipt.recipe not in offers:
             msg = f"expected a receipt of a recipe that is served here, got {receipt.recipe[:12]}; name its recipe"
             raise UnknownError(msg)
         if wanted.strict and receipt.build != build.hash:
@@ -109,7 +108,7 @@ async def replay(request: Request) -> Response:
             raise RefusedError(msg, status=409)
 
     async def again() -> bytes:
-        some = [_decoded(service, recipes[one.recipe], one.seed, one.index, client_of(request)) for one in receipts]
+        some = [_decoded(service, offers[one.recipe], one.seed, one.index, client_of(request)) for one in receipts]
         samples = await asyncio.gather(*some)
         content = msgpack.packb({"build": build.hash, "samples": [as_map(one) for one in samples]})
         assert content is not None

@@ -30,7 +30,7 @@ _BEAT_SECONDS = 5.0
 
 async def stream(request: Request) -> Any:
     """Frames of samples without end, or up to `stop`: `batch` indices from `start` on, then from start + stride on."""
-    service, recipe, seed = place(request)
+    service, offer, seed = place(request)
     known = {"start": 0, "stop": MAX_INDEX + 1, "batch": _MOST_BATCH, "stride": None}
     values: dict[str, Any] = {}
     for name, default in known.items():
@@ -45,7 +45,7 @@ async def stream(request: Request) -> Any:
     headers = {
         "content-type": "application/vnd.nanostream.frames",
         "cache-control": "no-store",
-        "x-nanostream-recipe": recipe.hash,
+        "x-nanostream-recipe": offer.hash,
         "x-nanostream-build": build.hash,
     }
     # Neighbours, and single samples at an even distance, are one range: so a worker's lease may hold many.
@@ -53,7 +53,7 @@ async def stream(request: Request) -> Any:
     blocks = (
         iter([even]) if even is not None else (range(at, min(at + batch, stop)) for at in range(start, stop, stride))
     )
-    order = Order(recipe, seed, "zarr")
+    order = Order(offer, seed, "zarr")
 
     @contextlib.asynccontextmanager
     async def answer() -> AsyncIterator[Answer]:

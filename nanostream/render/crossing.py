@@ -125,13 +125,16 @@ class PublishedCrossing:
         chosen = {name: dr.gather(mi.Float, values.array, mi.UInt32(k)) for k, name in enumerate(self._names)}
         self._geometry.set_surface(chosen)
         # Opaque: plain numbers would be written into the kernel, and every step would compile another.
+        seeds: Any = {
+            "seed": dr.opaque(mi.UInt32, seed),
+            "seed_grad": dr.opaque(mi.UInt32, seed ^ _GRADIENT_SEED),
+        }
         picture: Any = mi.render(
             self._geometry.scene,
             params=self._geometry.parameters,
             sensor=self._sensor,
             integrator=self._integrator,
             spp=self._samples,
-            seed=dr.opaque(mi.UInt32, seed),
-            seed_grad=dr.opaque(mi.UInt32, seed ^ _GRADIENT_SEED),
+            **seeds,
         )
         return picture[:, :, 0]

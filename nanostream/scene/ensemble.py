@@ -20,7 +20,6 @@ from nanostream.scene.network import Network, stack_lines
 from nanostream.scene.parts import Part, join
 from nanostream.scene.scattered import Scattered, place_scattered
 from nanostream.scene.sizes import draw_sizes, size_limits, typical_size
-from nanostream.scene.underside import coarsen
 from nanostream.scene.wire import WireShape, draw_lines, sweep, wire_nodes
 
 if TYPE_CHECKING:
@@ -42,13 +41,11 @@ SHOWN = 0.85
 class Ensemble:
     """Closed particles over the ground plane z = 0; x to the right, y down, z to the viewer.
 
-    What cannot be seen is coarse: undersides, and particles beyond the border. The picture's upper
-    left corner is the origin.
-    vertices: (V, 3) float32 nm. normals: (V, 3) float32, outward unit vectors, smooth. faces: (F, 3)
-    uint32, facing outward. particle: (F,) int32, the particle 0..N-1 a face belongs to.
-    vertex_particle: (V,) int32. center_nm: (N, 3) float64. diameter_nm: (N,) float64, of the sphere
-    with the particle's volume; for wires, of the wire. length_nm: (N,) float64, longest extent.
-    aspect: (N,) float64, longest over shortest.
+    The picture's upper left corner is the origin. vertices: (V, 3) float32 nm. normals: (V, 3)
+    float32, outward unit vectors, smooth. faces: (F, 3) uint32, facing outward. particle: (F,)
+    int32, the particle 0..N-1 a face belongs to. vertex_particle: (V,) int32. center_nm: (N, 3)
+    float64. diameter_nm: (N,) float64, of the sphere with the particle's volume; for wires, of the
+    wire. length_nm: (N,) float64, longest extent. aspect: (N,) float64, longest over shortest.
     """
 
     vertices: npt.NDArray[np.float32]
@@ -127,19 +124,13 @@ def _solids(
     kept = np.flatnonzero(_near(center[:, :2] - reach[:, None], center[:, :2] + reach[:, None], picture))
     parts = []
     turned = _cofactors(bodies.matrix)
-    radius = 1.1 * bodies.radius_nm[kept, None]
-    seen = _near(center[kept, :2] - radius, center[kept, :2] + radius, picture)
-    groups = solids_for(shape, bodies.solid[kept], bodies.diameter_nm[kept] * seen / pixel_nm)
+    groups = solids_for(shape, bodies.solid[kept], bodies.diameter_nm[kept] / pixel_nm)
     for solids, members, rows in groups:
         of = kept[members]
         vertices = transform(solids.vertices[rows], bodies.matrix[of]) + center[of, None]
         normals = transform(solids.normals[rows], turned[of])
         normals /= np.sqrt(np.sum(normals**2, axis=-1, keepdims=True))
-        faces = solids.faces
-        if solids.parts:
-            upward = np.where(seen[members, None], normals[..., 2], -1)
-            faces = coarsen(solids.parts, upward)[np.arange(len(members))[:, None, None], faces]
-        parts.append(Part(vertices, normals, faces, members))
+        parts.append(Part(vertices, normals, solids.faces, members))
     width = bodies.width_nm[kept]
     return Ensemble(
         *join(parts),

@@ -91,7 +91,7 @@ def grain_solids(shape: GrainShape, parts: int) -> Solids:
     vertices = (vertices - middle) * scale[..., None]
     for array in (vertices, normals):
         array.setflags(write=False)
-    return Solids(vertices, normals, faces, np.quantile(np.abs(off), 0.9, axis=1), parts)
+    return Solids(vertices, normals, faces, np.quantile(np.abs(off), 0.9, axis=1))
 
 
 @functools.lru_cache(maxsize=8)

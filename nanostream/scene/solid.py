@@ -25,15 +25,13 @@ class Solids:
     vertices: (P, V, 3) float64, in units of the volume-equivalent diameter, about the centre of
     the solid. normals: (P, V, 3) float64, outward unit vectors. faces: (F, 3) int64, wound so that
     they face outward. error: (P,) distance of the edges' middles from the true surface, in diameters, which nine
-    in ten do not exceed; 0 where the mesh is the truth. parts: of the icosphere's edges that the vertices are in the
-    order of, or 0 for other meshes.
+    in ten do not exceed; 0 where the mesh is the truth.
     """
 
     vertices: npt.NDArray[np.float64]
     normals: npt.NDArray[np.float64]
     faces: npt.NDArray[np.int64]
     error: npt.NDArray[np.float64]
-    parts: int = 0
 
 
 @functools.cache

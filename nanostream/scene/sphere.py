@@ -25,4 +25,4 @@ def sphere_solids(parts: int) -> Solids:
     directions, faces = icosphere(parts)
     vertices = directions * unit_scale(signed_volume(directions, faces))
     middle = np.linalg.norm(vertices[faces[:, :2]].mean(axis=1), axis=-1)
-    return Solids(vertices[None], directions[None], faces, np.quantile(np.abs(0.5 - middle), [0.9]), parts)
+    return Solids(vertices[None], directions[None], faces, np.quantile(np.abs(0.5 - middle), [0.9]))

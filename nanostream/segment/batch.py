@@ -141,33 +141,35 @@ def _segment(
     if size_nm is None:
         msg = f"expected the pixel size in the file {str(path)!r}, found none: give --pixel-nm (1 measures in pixels)"
         raise PictureError(msg)
+    (height, width), footer_rows, notes = picture.pixels.shape, picture.footer_rows, picture.notes
+    step = -(-max(height, width) // OVERLAY_PX)
+    thin = (slice(None, None, step), slice(None, None, step))
+    grey = (picture.pixels[thin] * 255.0).round().astype(np.uint8)
     out.mkdir(parents=True, exist_ok=True)
     scratch = out / f".{stem}.labels.partial"
     try:
         labels = predict_tiled(model, picture.pixels, scratch=scratch, flips=flips, on_share=share)
+        # A large picture's grey levels take a gigabyte; nothing below needs them.
+        del picture
         table = measure(labels, pixel_nm=size_nm)
         if wires:
             table |= measure_wires(labels, pixel_nm=size_nm)
         network = measure_network(labels, pixel_nm=size_nm) if wires else None
-        _write_labels(out / "labels" / f"{stem}.tif", labels, footer_rows=picture.footer_rows, pixel_nm=size_nm)
-        step = -(-max(labels.shape) // OVERLAY_PX)
-        thin = (slice(None, None, step), slice(None, None, step))
-        grey = (picture.pixels[thin] * 255.0).round().astype(np.uint8)
+        _write_labels(out / "labels" / f"{stem}.tif", labels, footer_rows=footer_rows, pixel_nm=size_nm)
         save_sheet(out / "overlays" / f"{stem}.png", overlay(grey, labels[thin]))
     finally:
         scratch.unlink(missing_ok=True)
-    height, width = picture.pixels.shape
     return Segmented(
         name=path.name,
         stem=stem,
         height=height,
         width=width,
-        footer_rows=picture.footer_rows,
+        footer_rows=footer_rows,
         pixel_nm=size_nm,
         coverage=float(table["area_nm2"].sum() / size_nm**2 / (height * width)),
         table=table,
         network=network,
-        notes=picture.notes,
+        notes=notes,
     )
 
 

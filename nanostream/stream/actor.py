@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanostream import errors
 from nanostream.errors import NanostreamError, StreamError
-from nanostream.stream.engine import Build, resolve
+from nanostream.stream.engine import Build, resolve, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,7 +111,9 @@ class RenderActor:
         began = time.perf_counter()
         try:
             synth = self._renderer()
-            for index in range(*lease):
+            if not more:
+                samples.extend(together(synth, seed=seed, indices=range(*lease)))
+            for index in range(*lease)[len(samples) :]:
                 if flight in self._forgotten:
                     break
                 samples.append(synth.render(seed=seed, index=index, **(more or {})))

@@ -12,6 +12,7 @@ import re
 import socket
 import sys
 import tempfile
+import time
 import urllib.parse
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "acquire", "authentication", "release"]
 
 _REACH_SECONDS = 5.0
+_CHILDREN_SECONDS = 0.5
 _WAIT = "RAY_gcs_server_port_wait_time_s"
 _WAIT_SECONDS = "3"
 _TRY = re.compile(rb"^\[.*(gcs_client\.cc|rpc_client\.h):")
@@ -170,10 +172,16 @@ def _end(cluster: Cluster) -> None:
 
 
 def _end_at_exit(cluster: Cluster) -> None:
-    # A child that still talks to a Ray that is gone would hold up the end of this process for many
-    # seconds; multiprocessing ends its daemons a moment later anyway.
+    # A child that still talks to a Ray that is gone would hold up the end of this process for many seconds, and one
+    # that is just joining it would write into its folder; multiprocessing ends its daemons a moment later anyway.
     if cluster.own is not None and cluster.pid == os.getpid():
-        for child in multiprocessing.active_children():
-            if child.daemon:
-                child.terminate()
+        children = [child for child in multiprocessing.active_children() if child.daemon]
+        for child in children:
+            child.terminate()
+        until = time.monotonic() + _CHILDREN_SECONDS
+        for child in children:
+            child.join(max(0.0, until - time.monotonic()))
+            if child.is_alive():
+                child.kill()
+                child.join(_CHILDREN_SECONDS)
     _end(cluster)

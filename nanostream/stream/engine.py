@@ -8,6 +8,7 @@ returns or raises a NanostreamError in bounded time; closing an iterator or the 
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -16,7 +17,7 @@ from nanostream.errors import ForkError, RenderError, StreamError
 from nanostream.telemetry import StreamCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from nanostream.sample import Sample
 
@@ -31,6 +32,7 @@ __all__ = [
     "import_path",
     "render_error",
     "resolve",
+    "together",
 ]
 
 SYNTH = "nanostream.synth:Synth"
@@ -163,6 +165,18 @@ def resolve(path: str) -> Any:
 def import_path(thing: Callable[..., Any]) -> str:
     """The "module:attribute" of a class or function."""
     return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def together(synth: Synthesizer, *, seed: int, indices: Sequence[int]) -> Iterator[Sample]:
+    """The first of the samples, rendered with several in flight; none where nothing is gained by it.
+
+    A graphics card computes one while the next is prepared. It ends at a failure, of which nobody knows
+    whose it is: the rest is rendered one by one.
+    """
+    many = getattr(synth, "render_many", None)
+    if many is not None and synth.backend.startswith("cuda"):
+        with contextlib.suppress(Exception):
+            yield from many(seed=seed, indices=indices)
 
 
 def render_error(recipe: StreamRecipe, *, seed: int, index: int, reason: str) -> RenderError:

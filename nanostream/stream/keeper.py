@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from nanostream.stream.scale import Measured, Scale, decide
@@ -129,12 +129,16 @@ class Keeper:
 
 
 class KeeperActor:
-    """A keeper in a Ray actor of its own; ends with its last consumer, and the workers end with it."""
+    """A keeper in a Ray actor of its own; ends with its last consumer, and the workers end with it.
 
-    def __init__(self, token: str, terms: Terms, span: tuple[int, int]) -> None:
+    Where it is lost Ray starts it again, and it hires anew; its consumers tell it of themselves.
+    """
+
+    def __init__(self, terms: Terms, span: tuple[int, int]) -> None:
         from nanostream.stream import crew
 
         self._handles: dict[str, Any] = {}
+        token = uuid.uuid4().hex[:12]
 
         def hire(number: int) -> str:
             name = f"render-{token}-{number}"
@@ -157,6 +161,7 @@ class KeeperActor:
     def report(self, consumer: str, report: Report) -> Names:
         """A consumer says what it saw, and learns who the workers are."""
         with self._lock:
+            self._joined = True
             return self._keeper.report(consumer, report)
 
     def leave(self, consumer: str) -> int:
@@ -171,6 +176,9 @@ class KeeperActor:
             ray.kill(self._handles.pop(name), no_restart=True)
 
     def _watch(self) -> None:
+        import ray
+
+        myself = ray.get_runtime_context().current_actor
         while True:
             time.sleep(0.5)
             with self._lock:
@@ -178,5 +186,6 @@ class KeeperActor:
                 if gone:
                     for name in list(self._handles):
                         self._end(name)
-                    # Ray has no call with which a thread ends its actor; nothing here needs an orderly end.
-                    os._exit(0)
+                    # From any other end Ray would bring it back.
+                    ray.kill(myself, no_restart=True)
+                    return

@@ -1,4 +1,4 @@
-"""The engine that renders in this process: one renderer, no thread, nothing in flight."""
+"""The engine that renders in this process: one renderer, no thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nanostream.errors import ForkError, NanostreamError
-from nanostream.stream.engine import SYNTH, Build, Engine, render_error, resolve
+from nanostream.stream.engine import SYNTH, Build, Engine, render_error, resolve, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ __all__ = ["LocalEngine"]
 
 
 class LocalEngine(Engine):
-    """Renders each sample when it is asked for.
+    """Renders each sample when it is asked for; on a graphics card, the whole lease.
 
     A forked child gets a renderer of its own; ForkError where the parent was rendering meanwhile.
     """
@@ -65,10 +65,21 @@ class LocalEngine(Engine):
         return self._synth
 
     def _render(self, leases: Iterable[range], ahead: int) -> Iterator[Sample]:
-        del ahead  # nothing is rendered before it is asked for
+        del ahead  # nothing is rendered before its lease is asked for
         for lease in leases:
-            for index in lease:
+            left = lease
+            for sample in self._together(lease):
+                left = left[1:]
+                yield sample
+            for index in left:
                 yield self._one(index)
+
+    def _together(self, lease: range) -> Iterator[Sample]:
+        began = time.perf_counter()
+        for sample in together(self._renderer(), seed=self._seed, indices=lease):
+            self.counters.rendered(1, time.perf_counter() - began, sample.nbytes)
+            yield sample
+            began = time.perf_counter()
 
     def _one(self, index: int) -> Sample:
         synth = self._renderer()

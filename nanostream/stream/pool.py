@@ -173,7 +173,7 @@ class Pool:
         if isinstance(outcome, Lost):
             worker.deaths += 1
             worker.retry_at = time.monotonic() + min(_RETRY_MOST_SECONDS, _RETRY_SECONDS * 2**worker.deaths)
-            if worker in self.workers and all(not w.ready and w.deaths >= _DEATHS_IN_A_ROW for w in self.workers):
+            if worker in self.workers and self._hopeless():
                 msg = (
                     f"expected a render worker that starts, got {_DEATHS_IN_A_ROW} deaths in a row of each "
                     f"({outcome.reason}); run `nanostream doctor` on that node"
@@ -191,6 +191,13 @@ class Pool:
         self.build = outcome
         worker.ready, worker.deaths = True, 0
         self._gauge()
+
+    def _hopeless(self) -> bool:
+        """Whether none of the workers starts; those of a keeper that is away are about to be replaced."""
+        roster = self._roster
+        if roster is not None and (roster.silent or {worker.name for worker in self.workers} != set(roster.names)):
+            return False
+        return all(not worker.ready and worker.deaths >= _DEATHS_IN_A_ROW for worker in self.workers)
 
     def _gauge(self) -> None:
         metrics().workers_alive.set(sum(worker.ready for worker in self.workers))

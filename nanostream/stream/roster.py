@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ __all__ = ["Roster"]
 
 _REPORT_SECONDS = 1.0
 _ANSWER_SECONDS = 30.0
+_SILENT_SECONDS = 30.0
 _TRIES = 20
 
 
@@ -41,6 +43,7 @@ class Roster:
         self._leaving: list[Worker] = []
         self._using: tuple[str, ...] = ()
         self._ready = 0
+        self._heard_at = time.monotonic()
         self._failure: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._report, daemon=True, name="nanostream-roster")
@@ -51,10 +54,9 @@ class Roster:
         """Join the keeper of that name, or make it; StreamError where it keeps workers of another recipe."""
         actor: Any = ray.remote(KeeperActor)
         options = {"name": name, "namespace": NAMESPACE, "num_cpus": 0, "lifetime": "detached", "get_if_exists": True}
-        token = uuid.uuid4().hex[:12]
         return cls._join(
             name,
-            lambda: actor.options(**options).remote(token, terms, span),
+            lambda: actor.options(**options, max_restarts=-1).remote(terms, span),
             recipe=terms.recipe.hash,
             counters=counters,
         )
@@ -93,6 +95,11 @@ class Roster:
         return self._names.workers
 
     @property
+    def silent(self) -> bool:
+        """Whether the keeper does not answer, as one that has been lost and is being started again."""
+        return time.monotonic() - self._heard_at > 2 * _REPORT_SECONDS
+
+    @property
     def consumers(self) -> int:
         """How many consumers share the workers."""
         return max(1, self._names.consumers)
@@ -128,7 +135,6 @@ class Roster:
 
     def _report(self) -> None:
         before = self._counters.stats()
-        silent = 0
         while not self._stop.wait(_REPORT_SECONDS):
             now = self._counters.stats()
             report = Report(
@@ -141,11 +147,10 @@ class Roster:
             before = now
             try:
                 names: Any = ray.get(self._handle.report.remote(self._consumer, report), timeout=_ANSWER_SECONDS)
-                self._names = names
-                silent = 0
+                self._names, self._heard_at = names, time.monotonic()
             except Exception as error:  # noqa: BLE001 - said in the consumer's own thread
-                silent += 1
-                if silent > 1 and not self._stop.is_set():
+                # Ray starts a lost keeper again.
+                if time.monotonic() - self._heard_at > _SILENT_SECONDS and not self._stop.is_set():
                     self._failure = (
                         f"expected the keeper of the pool {self.keeper!r} to answer, got {type(error).__name__}; "
                         "open the stream again and load its state"

@@ -161,10 +161,10 @@ function snippets() {
   const shards = `${url}/shards/${number}/{000000..999999}.tar`;
   const texts = {
     "PyTorch, with nanostream": `import nanostream as ns\n\n# A token is read from NANOSTREAM_TOKEN.\nstream = ns.StreamingDataset("${url}", seed=${number}, batch_size=16)\nfor batch in stream:\n    batch["image"], batch["mask"]`,
-    "WebDataset": token
-      ? `import webdataset as wds\n\nurls = "pipe:curl -sf ${curl.replaceAll('"', "'")}${shards}"\nfor sample in wds.WebDataset(urls, shardshuffle=False).decode("l8"):\n    sample["image.png"], sample["mask.npy.gz"]`
-      : `import webdataset as wds\n\nurls = "${shards}"\nfor sample in wds.WebDataset(urls, shardshuffle=False).decode("l8"):\n    sample["image.png"], sample["mask.npy.gz"]`,
-    "Zarr": `import zarr\n\nstore = zarr.open("${url}/zarr/${number}", mode="r"${token ? `,\n    storage_options={"headers": {"Authorization": "Bearer " + os.environ["NANOSTREAM_TOKEN"]}}` : ""})\nstore["image"][123456], store["mask"][123456]`,
+    "WebDataset": `import webdataset as wds\n\nurls = ${token ? `'pipe:curl -sf ${curl}${shards}'` : `"${shards}"`}\nfor sample in wds.WebDataset(urls, shardshuffle=False).decode("l8"):\n    sample["image.png"], sample["mask.npy.gz"]`,
+    "Zarr": token
+      ? `import os\n\nimport zarr\n\nheaders = {"Authorization": "Bearer " + os.environ["NANOSTREAM_TOKEN"]}\nstore = zarr.open("${url}/zarr/${number}", mode="r", storage_options={"headers": headers})\nstore["image"][123456], store["mask"][123456]`
+      : `import zarr\n\nstore = zarr.open("${url}/zarr/${number}", mode="r")\nstore["image"][123456], store["mask"][123456]`,
     "One sample": `curl -f ${curl}"${url}/samples/${number}/17?format=npz" -o 17.npz`,
   };
   $("snippets").replaceChildren(...Object.entries(texts).map(([title, text]) => {
