@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
+import importlib
 import itertools
 import json
 import os
@@ -38,16 +38,10 @@ RENDERS_LITTLE = ["--synth", "nanostream.testing:FakeSynth", "--recipe-class", "
 
 @pytest.fixture(scope="module")
 def chaos(repository: pathlib.Path) -> Iterator[Any]:
-    """What benchmarks/chaos.py compares consumed samples with."""
-    file = repository / "benchmarks" / "chaos.py"
-    specification = importlib.util.spec_from_file_location("nanostream_chaos_nodes", file)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[module.__name__] = module
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules[module.__name__]
+    """What benchmarks/chaos_row.py compares consumed samples with."""
+    sys.path.insert(0, str(repository / "benchmarks"))
+    yield importlib.import_module("chaos_row")
+    sys.path.remove(str(repository / "benchmarks"))
 
 
 @pytest.fixture

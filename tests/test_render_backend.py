@@ -38,6 +38,45 @@ def test_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         backend.choose()
 
 
+@pytest.mark.parametrize(
+    ("cards", "optix", "visible", "chosen"),
+    [
+        (1, True, None, "cuda_ad_mono"),
+        (1, True, "0", "cuda_ad_mono"),
+        (1, True, "", "llvm_ad_mono"),
+        (1, False, None, "llvm_ad_mono"),
+        (0, True, None, "llvm_ad_mono"),
+    ],
+)
+def test_a_card_that_traces_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    cards: int,
+    optix: bool,  # noqa: FBT001 - a parameter of the test
+    visible: str | None,
+    chosen: str,
+) -> None:
+    """CUDA is taken where a card is visible and OptiX loads, LLVM elsewhere."""
+    for number in range(cards):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr(backend, "_CARDS", tmp_path)
+    monkeypatch.delenv("NANOSTREAM_BACKEND", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    load = backend.ctypes.CDLL
+
+    def library(name: str) -> object:
+        if "optix" not in name:
+            return load(name)
+        if not optix:
+            raise OSError
+        return None
+
+    monkeypatch.setattr(backend.ctypes, "CDLL", library)
+    assert backend.choose() == chosen
+
+
 def test_an_old_llvm_taken_by_someone_else_is_an_error_and_no_abort() -> None:
     """Where Dr.Jit was imported first and took an LLVM that is too old, rendering raises and does not end Python."""
     old = [path for path in pathlib.Path("/usr/lib").glob("*-linux-gnu/libLLVM-1[0-6].so*") if path.exists()]

@@ -81,13 +81,13 @@ class Run:
         found = []
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             try:
-                name, fields = (entry / "stat").read_text().rsplit(")", 1)
+                session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[3]
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            state, _, _, session = fields.split()[:4]
-            if state != "Z" and (int(session) == self.process.pid or str(self.folder) in words):
-                found.append(f"{name}) {words[:200]}")
+            # What has no words any more is about to go, and waits for a processor to do so.
+            if words and (int(session) == self.process.pid or str(self.folder) in words):
+                found.append(f"{entry.name} {words[:200]}")
         return found
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -35,7 +36,7 @@ _STATUS: dict[type[NanostreamError], int] = {
     RenderError: 500,
 }
 _LATER_SECONDS = 5
-_PAUSE_SECONDS = 0.25
+_PAUSE_SECONDS = 0.3, 0.7
 
 
 def application(service: Service) -> ASGIApp:
@@ -81,7 +82,7 @@ async def _expected(request: Request, error: NanostreamError) -> Response:  # no
 
 async def _busy(request: Request, error: BusyError) -> Response:  # noqa: ARG001 as above
     # A client that asks again at once would keep this process busy with refusing it.
-    await asyncio.sleep(_PAUSE_SECONDS)
+    await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - so that not all come back at once
     return refusal(429, str(error), headers={"retry-after": str(error.retry_seconds)})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class Gate:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[turn] = client
         try:
-            await asyncio.wait_for(turn, self._wait_seconds)
+            # Those who came together do not all give up together.
+            seconds = self._wait_seconds * random.uniform(0.8, 1)  # noqa: S311 - no secret
+            await asyncio.wait_for(turn, seconds)
         except BaseException as error:
             self._waiting.pop(turn, None)
             if turn.done() and not turn.cancelled():

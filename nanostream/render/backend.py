@@ -35,6 +35,8 @@ LLVM_REMEDY = (
     "or name the file in DRJIT_LIBLLVM_PATH"
 )
 
+_CARDS = pathlib.Path("/proc/driver/nvidia/gpus")
+
 _VARIANTS = {"cuda": "cuda_ad_mono", "llvm": "llvm_ad_mono"}
 
 
@@ -61,13 +63,13 @@ def find_llvm() -> Llvm | None:
 def choose() -> str:
     """Name of the Mitsuba variant that renders here; raises BackendError if there is none.
 
-    `NANOSTREAM_BACKEND` (cuda or llvm) chooses; without it, LLVM.
+    `NANOSTREAM_BACKEND` (cuda or llvm) chooses; without it, CUDA where a graphics card can trace rays, else LLVM.
     """
     wanted = os.environ.get("NANOSTREAM_BACKEND", "")
     if wanted and wanted not in _VARIANTS:
         msg = f"expected NANOSTREAM_BACKEND to be one of {', '.join(_VARIANTS)}, got {wanted!r}"
         raise BackendError(msg)
-    name = _VARIANTS[wanted or "llvm"]
+    name = _VARIANTS[wanted or ("cuda" if _card_traces() else "llvm")]
     if name.startswith("llvm") and find_llvm() is None:
         msg = f"no LLVM of version {MIN_LLVM} or newer was found: {LLVM_REMEDY}"
         raise BackendError(msg)
@@ -109,6 +111,20 @@ def start() -> str:
 def versions() -> dict[str, str]:
     """Installed versions of what decides the pixels, without importing it."""
     return {name: importlib.metadata.version(name) for name in ("mitsuba", "drjit", "numpy", "scipy")}
+
+
+def _card_traces() -> bool:
+    """Whether an NVIDIA card is there for this process, with the library by which Mitsuba traces rays on it.
+
+    CUDA itself is not asked: a process that has started it cannot fork any more.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"} or not any(_CARDS.glob("*")):
+        return False
+    try:
+        ctypes.CDLL("libnvoptix.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _candidates() -> Iterator[pathlib.Path]:

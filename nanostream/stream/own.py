@@ -78,6 +78,11 @@ class OwnRay:
 
     def end(self) -> None:
         """End it, and remove its folder."""
+        # Ray would ask its processes one after the other, and wait for each; the reaper kills them all at once.
+        node: Any = worker._global_node  # noqa: SLF001
+        kill = getattr(node, "kill_all_processes", None)
+        if kill is not None:
+            node.kill_all_processes = lambda **_: None
         with contextlib.suppress(Exception):
             ray.shutdown()
         assert self._reaper.stdin is not None
@@ -87,7 +92,9 @@ class OwnRay:
             self._reaper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._reaper.wait(timeout=_GONE_SECONDS)
-        # Where somebody has killed the reaper.
+        if kill is not None:
+            # They are this process's children; and where somebody has killed the reaper, they are still there.
+            kill(check_alive=False)
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
 
