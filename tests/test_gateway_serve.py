@@ -26,6 +26,7 @@ import pytest
 import requests
 import webdataset
 import zarr
+from playwright.sync_api import sync_playwright
 from torch.utils.data import DataLoader
 
 import nanostream as ns
@@ -159,19 +160,19 @@ def test_browser_shows_the_local_renderer_s_pixels(address: str, alone: list[Sam
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if found is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
-    command = [found, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
-    with tempfile.TemporaryDirectory() as folder:
-        page = pathlib.Path(folder, "page.html")
-        page.write_text(PAGE.replace("ADDRESS", f"{address}/v1/tio2-sem/samples/0/3/image.png"))
+    with sync_playwright() as playwright:
+        # In a container Chromium has no user namespace for its sandbox; it sees nothing but our own page.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        page = browser.new_page()
         # A page of the gateway's own origin: another one may show its pictures and not read them.
-        words = [*command, f"--user-data-dir={folder}/profile", "--disable-web-security", page.as_uri()]
-        told = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
-    shown = [int(number) for number in told.split("PIXELS ")[1].split("<")[0].split(",")]
+        page.goto(address)
+        shown = page.evaluate(PIXELS, f"{address}/v1/tio2-sem/samples/0/3/image.png")
+        browser.close()
     assert shown == alone[3].image[::16].ravel().tolist()
 
 
-PAGE = """<!doctype html><pre id="out"></pre><script>
-fetch("ADDRESS").then((answer) => answer.blob()).then(createImageBitmap).then((image) => {
+PIXELS = """async (url) => {
+  const image = await createImageBitmap(await (await fetch(url)).blob());
   const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
   canvas.drawImage(image, 0, 0);
   const found = [];
@@ -179,9 +180,8 @@ fetch("ADDRESS").then((answer) => answer.blob()).then(createImageBitmap).then((i
     const line = canvas.getImageData(0, row, image.width, 1).data;
     for (let at = 0; at < line.length; at += 4) found.push(line[at]);
   }
-  document.getElementById("out").textContent = "PIXELS " + found.join(",");
-});
-</script>"""
+  return found;
+}"""
 
 FAKE = """
 import functools, sys

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 SIZE, PIXEL_NM = 48, 16.0
 COLUMNS = ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", "rim", "ambient")
 START = torch.tensor([0.5, 0.5, 0.4, 0.3, 0.6, 1.1, 0.4, 0.3])
+PUBLISHED = tuple(
+    f"{surface}.{parameter}"
+    for surface in ("particle", "stage")
+    for parameter in (
+        *("base_color", "roughness", "specular", "metallic"),
+        *("sheen", "clearcoat", "clearcoat_gloss", "flatness"),
+    )
+)
+SEEDS = range(1, 7)
 CAMERA = Camera(particle_samples=8, edge_samples=8, ground_samples=8)
 
 
@@ -224,23 +233,40 @@ def published(shared_data: pathlib.Path) -> Any:
     return crossing, surface
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("surface", ["particle", "stage"])
-@pytest.mark.parametrize(
-    "parameter",
-    ["base_color", "roughness", "specular", "metallic", "sheen", "clearcoat", "clearcoat_gloss", "flatness"],
-)
-def test_published_parameters_have_gradients(published: Any, surface: str, parameter: str) -> None:
-    """The gradient of the published mode to each parameter of its surfaces is that of finite differences to 2 %."""
+@pytest.fixture(scope="module")
+def learned_gradients(published: Any) -> np.ndarray:
+    """Gradients to all parameters at once, as they are learned, for each of the seeds: (seeds, parameters)."""
     crossing, material = published
-    name, at = f"{surface}.{parameter}", getattr(material, parameter)
+    found = []
+    for seed in SEEDS:
+        leaf = torch.tensor([getattr(material, name.split(".")[1]) for name in PUBLISHED], requires_grad=True)
+        crossing.radiance(PUBLISHED, leaf, seed=seed).mean().backward()
+        assert leaf.grad is not None
+        found.append(leaf.grad.double().numpy())
+    return np.array(found)
 
-    def loss(value: float) -> float:
-        return float(crossing.radiance((name,), torch.tensor([value]), seed=1).mean(dtype=torch.float64))
 
-    leaf = torch.tensor([at], requires_grad=True)
-    crossing.radiance((name,), leaf, seed=1).mean().backward()
-    crossing.radiance((name,), torch.tensor([at]), seed=1)
-    assert leaf.grad is not None
-    expected = central(loss, at, 0.04)
-    assert float(leaf.grad) == pytest.approx(expected, rel=0.02, abs=2e-5)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameters_have_gradients(published: Any, learned_gradients: np.ndarray, name: str) -> None:
+    """The gradient of the published mode to each parameter is that of finite differences to 2 % and the noise.
+
+    Mitsuba takes other rays for the gradient than for the picture, and a parameter that steers where rays go takes
+    others at each end of a difference: both are means over seeds, and known no better than their spread says.
+    """
+    crossing, material = published
+    at = getattr(material, name.split(".")[1])
+    start = torch.tensor([getattr(material, each.split(".")[1]) for each in PUBLISHED])
+
+    def loss(value: float, seed: int) -> float:
+        changed = start.clone()
+        changed[PUBLISHED.index(name)] = value
+        return float(crossing.radiance(PUBLISHED, changed, seed=seed).mean(dtype=torch.float64))
+
+    # A coat decides most of where rays go, so that a short step drowns in noise.
+    step = 0.2 if "clearcoat" in name else 0.05
+    expected = np.array([central(lambda value, seed=seed: loss(value, seed), at, step) for seed in SEEDS])
+    found = learned_gradients[:, PUBLISHED.index(name)]
+    noise = float(np.std(found - expected, ddof=1) / np.sqrt(len(SEEDS)))
+    assert noise < 0.1 * abs(expected.mean()) + 1e-5
+    assert found.mean() == pytest.approx(expected.mean(), abs=0.02 * abs(expected.mean()) + 4 * noise)

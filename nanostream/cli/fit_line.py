@@ -58,7 +58,7 @@ class FitLine:
             self._bar.update(self._task, completed=progress.seconds, line=describe(progress))
         else:
             self._next = now + _PLAIN_EVERY_SECONDS
-            self._console.print(f"{progress.seconds / 60:5.1f} min  {describe(progress)}")
+            self._console.print(f"{progress.seconds / 60:5.1f} min  {describe(progress)}", soft_wrap=True)
 
 
 def describe(progress: Progress) -> str:

@@ -89,12 +89,13 @@ class Preview:
             raise RecipeError(msg)
         real = read_micrographs(self.against, crop=self.crop, least=2, least_px=PATCH_PX)
         for note in sorted({note for each in real for note in each.notes}):
-            console.print(f"{self.against}: {note}", markup=False, highlight=False)
+            console.print(f"{self.against}: {note}", markup=False, highlight=False, soft_wrap=True)
         sizes = {each.pixel_nm for each in real if each.pixel_nm is not None}
         odd = [size for size in sizes if abs(size / picture.pixel_nm - 1) > _SAME_SCALE]
         if odd:
             told = f"the real pictures have {odd[0]:.4g} nm a pixel, the recipe {picture.pixel_nm:.4g}"
-            console.print(f"Pixels are compared as they are, but {told}: try --set picture.pixel_nm={odd[0]:.4g}.")
+            hint = f"try --set picture.pixel_nm={odd[0]:.4g}"
+            console.print(f"Pixels are compared as they are, but {told}: {hint}.", soft_wrap=True)
         return real
 
     def _render(self, synth: Synth, count: int, console: Console) -> list[Sample]:

@@ -65,11 +65,11 @@ class LiveLine:
             self._bar.update(self._task, completed=progress.done, line=describe(progress))
         else:
             self._next = now + PLAIN_EVERY_SECONDS
-            self._console.print(f"{self._title} {progress.done:4.0%}  {describe(progress)}")
+            self._console.print(f"{self._title} {progress.done:4.0%}  {describe(progress)}", soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
 
 def describe(progress: Progress) -> str:
