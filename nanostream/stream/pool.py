@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 _RETRY_SECONDS = 0.1
-_RETRY_MOST_SECONDS = 5.0
-_DEATHS_IN_A_ROW = 5
+_RETRY_MOST_SECONDS = 1.0
+_DEATHS_IN_A_ROW = 8
 
 
 class Pool:
