@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -17,6 +15,7 @@ import pydantic
 
 from nanostream.errors import StoreError, TextureError
 from nanostream.scene.published import PublishedOptics, PublishedPlacement
+from nanostream.texture.at_rest import write_whole
 from nanostream.texture.parameters import PARAMETERS, Bounds, Material
 
 if TYPE_CHECKING:
@@ -168,20 +167,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: pathlib.Path, *, overwrite: bo
         for part in _PARTS
     }
     content = safetensors.numpy.save(tensors, metadata={_HEADER: checkpoint.spec.model_dump_json()})
-    # Written beside its place and then moved: a full disk leaves no half file under the final name.
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)  # noqa: PTH105 - a name, not a Path
-        except BaseException:
-            os.unlink(name)  # noqa: PTH108
-            raise
-    except OSError as error:
-        msg = f"expected to write a texture to {path}, but that failed ({error}): check the folder and the free space"
-        raise StoreError(msg) from error
-    return hashlib.sha256(content).hexdigest()
+    return write_whole(content, path)
 
 
 def load_checkpoint(path: pathlib.Path) -> Checkpoint:

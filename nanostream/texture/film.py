@@ -34,9 +34,12 @@ def draw_noise(rng: np.random.Generator, *, height: int, width: int) -> npt.NDAr
 
     Even bytes serve: smoothing makes their sum normal, and normal numbers would take longer than all the rest.
     """
+    # SciPy's transform takes several rows at a time: a third of NumPy's time.
+    import scipy.fft
+
     white = np.frombuffer(rng.bytes(LAYERS * height * width), np.uint8).reshape(LAYERS, height, width)
     unit = (white.astype(np.float32) - np.float32(127.5)) * np.float32(1 / _BYTE_SD)
-    return np.fft.rfft2(unit).astype(np.complex64, copy=False)
+    return scipy.fft.rfft2(unit)
 
 
 def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: float, light: Any, xp: Any) -> Any:

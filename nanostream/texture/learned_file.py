@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.resources
 import json
-import os
 import pathlib
-import tempfile
 from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
-from nanostream.errors import StoreError, TextureError
+from nanostream.errors import TextureError
+from nanostream.texture.at_rest import write_whole
 from nanostream.texture.effects import Effect
 from nanostream.texture.latent import TENSORS, LatentMap
 
@@ -63,20 +61,7 @@ def save_learned(texture: LearnedFile, path: pathlib.Path) -> str:
     header = _Header(effects=dict(latent.effects), card=texture.card).model_dump_json()
     tensors = {name: np.ascontiguousarray(getattr(latent, name)) for name in TENSORS}
     content = safetensors.numpy.save(tensors, metadata={_HEADER: header})
-    # Written beside its place and then moved: a kill leaves no half file under the final name.
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            pathlib.Path(name).replace(path)
-        except BaseException:
-            pathlib.Path(name).unlink()
-            raise
-    except OSError as error:
-        msg = f"expected to write a texture to {path}, but that failed ({error}): check the folder and the free space"
-        raise StoreError(msg) from error
-    return hashlib.sha256(content).hexdigest()
+    return write_whole(content, path)
 
 
 def load_learned(path: pathlib.Path) -> LearnedFile:
