@@ -91,13 +91,14 @@ def save_sheet(path: str | Path, pixels: npt.NDArray[np.uint8]) -> Path:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(partial, format="PNG")
-        partial.replace(path)
+        try:
+            Image.fromarray(pixels).save(partial, format="PNG")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         msg = f"expected to write a picture to {str(path)!r}, got {error}: choose another -o"
         raise StoreError(msg) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -69,7 +69,7 @@ class Checker:
         realism = compare(self._curves, describe(pictures, tile_px=self._tile_px))
         measures = {name: (each.value, each.floor) for name, each in realism.measures.items()}
         measures["patches"] = self._populations(pictures, masks)
-        ratios = [math.log(value / floor) for value, floor in measures.values()]
+        ratios = [math.log(max(value, 1e-9) / max(floor, 1e-9)) for value, floor in measures.values()]
         return Check(step=step, score=math.exp(sum(ratios) / len(ratios)), measures=measures)
 
     def _populations(self, pictures: Pictures, masks: Pictures) -> tuple[float, float]:
