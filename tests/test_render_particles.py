@@ -28,6 +28,7 @@ EXTENT = SIZE * PIXEL_NM
 SAMPLES = Camera(particle_samples=1024, edge_samples=1024, ground_samples=4096)
 PLAIN = {"base_color": 0.6, "roughness": 0.5, "specular": 0.0, "spec_tint": 0.0, "sheen": 0.0}
 GROUND = {**PLAIN, "base_color": 0.2}
+EVERY = {"base_color": 0.8, "roughness": 0.6, "specular": 0.5, "spec_tint": 0.4, "sheen": 0.6}
 SHAPES: dict[str, dict[str, Any]] = {
     "grains": {},
     "spheres": {"shape": {"kind": "sphere"}},
@@ -77,15 +78,21 @@ def picture_of(
 
 
 def mitsuba_picture(
-    ensemble: Ensemble, surface: dict[str, float], integrator: dict[str, Any], samples: int = 4096
+    ensemble: Ensemble,
+    surface: dict[str, float],
+    integrator: dict[str, Any],
+    samples: int = 4096,
+    ground: dict[str, float] = GROUND,
 ) -> np.ndarray:
     """The same scene rendered by Mitsuba, channels last."""
     import mitsuba as mi
 
-    return np.array(mi.render(mitsuba_scene(ensemble, surface, integrator), spp=samples))
+    return np.array(mi.render(mitsuba_scene(ensemble, surface, integrator, ground), spp=samples))
 
 
-def mitsuba_scene(ensemble: Ensemble, surface: dict[str, float], integrator: dict[str, Any]) -> Any:
+def mitsuba_scene(
+    ensemble: Ensemble, surface: dict[str, float], integrator: dict[str, Any], ground: dict[str, float] = GROUND
+) -> Any:
     """The same scene for Mitsuba: its `principled` BSDF, orthographic sensor and an integrator."""
     import mitsuba as mi
 
@@ -103,7 +110,7 @@ def mitsuba_scene(ensemble: Ensemble, surface: dict[str, float], integrator: dic
     def principled(values: dict[str, float]) -> dict[str, Any]:
         return {"type": "principled", **values, "base_color": {"type": "rgb", "value": values["base_color"]}}
 
-    ground = np.array([(x, y, 0) for x in (-1000 * EXTENT, 1001 * EXTENT) for y in (-1000 * EXTENT, 1001 * EXTENT)])
+    plane = np.array([(x, y, 0) for x in (-1000 * EXTENT, 1001 * EXTENT) for y in (-1000 * EXTENT, 1001 * EXTENT)])
     up = np.tile([0, 0, 1], (4, 1))
     grains = {"type": "twosided", "bsdf": principled({**PLAIN, **surface})}
     middle = [EXTENT / 2, EXTENT / 2, 0]
@@ -126,7 +133,7 @@ def mitsuba_scene(ensemble: Ensemble, surface: dict[str, float], integrator: dic
         {
             "type": "scene",
             "particles": mesh("particles", ensemble.vertices, ensemble.normals, ensemble.faces, grains),
-            "ground": mesh("ground", ground, up, np.array([[0, 2, 1], [1, 2, 3]]), principled(GROUND)),
+            "ground": mesh("ground", plane, up, np.array([[0, 2, 1], [1, 2, 3]]), principled(ground)),
             "sky": {"type": "constant", "radiance": 1.0},
             "integrator": integrator,
             "sensor": sensor,
@@ -151,9 +158,7 @@ def relative_difference(ours: np.ndarray, reference: np.ndarray) -> float:
         ("grains", {"sheen": 1.5}),
         ("grains", {"specular": 0.5, "roughness": 0.6}),
         ("grains", {"specular": 0.9, "roughness": 0.35, "spec_tint": 0.7}),
-        ("spheres", {"roughness": 0.9}),
-        ("wires", {"sheen": 0.5}),
-        ("meshes", {"specular": 0.3, "roughness": 0.8}),
+        *((shape, EVERY) for shape in SHAPES),
     ],
 )
 def test_radiance_is_that_of_mitsubas_direct_integrator(
@@ -167,9 +172,21 @@ def test_radiance_is_that_of_mitsubas_direct_integrator(
     assert abs(light.radiance.mean() / reference.mean() - 1) < 0.005
 
 
-def test_gain_ambient_and_relief_act_on_mitsubas_light(ensembles: dict[str, Ensemble]) -> None:
-    """Gain and relief multiply a surface's light; ambient fades from Mitsuba's occluded to its unoccluded picture."""
+def test_ground_is_shaded_by_every_parameter_of_its_own(ensembles: dict[str, Ensemble]) -> None:
+    """Mean relative difference under 1 % from Mitsuba's direct light with a ground that uses the whole BSDF."""
     ensemble = ensembles["spheres"]
+    columns = {name: np.array([EVERY[name], *[value] * len(ensemble)]) for name, value in PLAIN.items()}
+    outline, light = picture_of(ensemble, table_of(len(ensemble), **columns))
+    reference = mitsuba_picture(ensemble, {}, DIRECT, ground=EVERY)[:, :, 0]
+    assert relative_difference(light.radiance, reference) < 0.01
+    ground = outline.owner == 0
+    assert abs(light.radiance[ground].mean() / reference[ground].mean() - 1) < 0.005
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_gain_ambient_and_relief_act_on_mitsubas_light(ensembles: dict[str, Ensemble], shape: str) -> None:
+    """Gain and relief multiply a surface's light; ambient fades from Mitsuba's occluded to its unoccluded picture."""
+    ensemble = ensembles[shape]
     count, rng = len(ensemble), np.random.default_rng(0)
     relief = rng.uniform(0.5, 1.5, (SIZE, SIZE)).astype(np.float32)
     gain = np.concatenate([[1], rng.uniform(0.5, 2, count)])
@@ -189,14 +206,16 @@ def test_gain_ambient_and_relief_act_on_mitsubas_light(ensembles: dict[str, Ense
     assert open_sky.radiance[ground].mean() == pytest.approx(reflectance(GROUND), rel=0.005)
 
 
-def test_rim_follows_the_tilt_of_mitsubas_normals(ensembles: dict[str, Ensemble]) -> None:
+@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.parametrize("cap", [2.0, 1.2])
+def test_rim_follows_the_tilt_of_mitsubas_normals(ensembles: dict[str, Ensemble], shape: str, cap: float) -> None:
     """The yield is 1 + rim (min(1 / cos(tilt), cap) - 1), with the tilt of Mitsuba's own shading normals."""
-    ensemble, rim = ensembles["spheres"], 1.5
-    outline, light = picture_of(ensemble, table_of(len(ensemble), rim=rim))
+    ensemble, rim = ensembles[shape], 1.5
+    outline, light = picture_of(ensemble, dataclasses.replace(table_of(len(ensemble), rim=rim), rim_cap=cap))
     _, plain = picture_of(ensemble, table_of(len(ensemble)))
     aovs = {"type": "aov", "aovs": "n:sh_normal", "image": DIRECT}
     tilt = np.abs(mitsuba_picture(ensemble, {}, aovs, samples=64)[:, :, -1])
-    expected = 1 + rim * (np.minimum(1 / np.maximum(tilt, 1e-3), 2.0) - 1)
+    expected = 1 + rim * (np.minimum(1 / np.maximum(tilt, 1e-3), cap) - 1)
     inside = inner(outline.owner) & (outline.owner > 0) & (tilt > 0.6)
     assert inside.sum() > 50
     assert np.abs(light.radiance / plain.radiance / expected - 1)[inside].mean() < 0.01
@@ -317,7 +336,7 @@ np.savez(sys.argv[3], image=image, owner=owners)
 """
 
 
-@pytest.mark.parametrize("shape", ["grains", "wires"])
+@pytest.mark.parametrize("shape", list(SHAPES))
 def test_scalar_mitsuba_gives_the_same_picture_and_ids(
     ensembles: dict[str, Ensemble], tmp_path: pathlib.Path, shape: str
 ) -> None:

@@ -82,18 +82,26 @@ class Exposure:
         error: (H, W) float32, as `particles.Light` has it. The noise that is in the radiance already counts towards
         the detector's, which adds only the rest.
         """
-        signal = np.maximum(blur(radiance, self.blur_px) * np.float32(self.gain), 0)
+        signal = blur(radiance, self.blur_px)
+        signal *= np.float32(self.gain)
+        np.maximum(signal, 0, out=signal)
         slope = np.float32(self.gain)
         if self.gamma != 1:
             bent = signal ** np.float32(self.gamma)
-            slope = slope * np.float32(self.gamma) * bent / np.maximum(signal, np.float32(1e-6))
+            slope = slope * np.float32(self.gamma) * bent
+            slope /= np.maximum(signal, np.float32(1e-6), out=signal)
             signal = bent
-        variance = np.float32(self.shot_noise) * signal + np.float32(self.read_noise**2)
+        variance = np.float32(self.shot_noise) * signal
+        variance += np.float32(self.read_noise**2)
         if error is not None:
             # One difference a pixel is a rough estimate: its neighbours' make it a better one.
-            there = box(np.square(blur(error, self.blur_px) * slope), _NEIGHBOURS)
-            variance = np.maximum(variance - there, 0)
-        lines = 1 + np.float32(self.line_noise) * rng.standard_normal((len(radiance), 1), np.float32)
-        noisy = signal * lines + np.sqrt(variance) * rng.standard_normal(radiance.shape, np.float32)
-        levels = np.rint((noisy + np.float32(self.offset)) * 255)
-        return np.clip(levels, 0, 255).astype(np.uint8)
+            there = blur(error, self.blur_px)
+            there *= slope
+            variance -= box(np.square(there, out=there), _NEIGHBOURS)
+            np.maximum(variance, 0, out=variance)
+        signal *= 1 + np.float32(self.line_noise) * rng.standard_normal((len(radiance), 1), np.float32)
+        signal += np.sqrt(variance, out=variance) * rng.standard_normal(radiance.shape, np.float32)
+        signal += np.float32(self.offset)
+        signal *= 255
+        np.rint(signal, out=signal)
+        return np.clip(signal, 0, 255, out=signal).astype(np.uint8)
