@@ -64,7 +64,7 @@ def nodes(folder: pathlib.Path) -> Iterator[Any]:
 
     os.environ["RAY_TMPDIR"] = str(folder)
     # As everything in deploy/ sets it: a node that died is noticed after 5 s instead of 15.
-    os.environ["RAY_health_check_period_ms"] = "1000"
+    os.environ["RAY_health_check_period_ms"] = "1000"  # noqa: SIM112 - as Ray spells it
     (folder / "ray").mkdir()
     common = {"include_dashboard": False, "object_store_memory": STORE}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": str(folder), **common})
@@ -74,7 +74,7 @@ def nodes(folder: pathlib.Path) -> Iterator[Any]:
     finally:
         ray.shutdown()
         cluster.shutdown()
-        del os.environ["RAY_TMPDIR"], os.environ["RAY_health_check_period_ms"]
+        del os.environ["RAY_TMPDIR"], os.environ["RAY_health_check_period_ms"]  # noqa: SIM112 - as Ray spells it
 
 
 def raylet(node: Any) -> int:
