@@ -39,7 +39,7 @@ def draw_noise(rng: np.random.Generator, *, height: int, width: int) -> npt.NDAr
 
     white = np.frombuffer(rng.bytes(LAYERS * height * width), np.uint8).reshape(LAYERS, height, width)
     unit = (white.astype(np.float32) - np.float32(127.5)) * np.float32(1 / _BYTE_SD)
-    return scipy.fft.rfft2(unit)
+    return np.asarray(scipy.fft.rfft2(unit))
 
 
 def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: float, light: Any, xp: Any) -> Any:
