@@ -1,155 +1,162 @@
-"""MosaicML streaming and litData reading a set of ours: converted by the functions below, compared and measured.
+"""nanostream beside what a user would pick instead, on the same scenes, in one run.
 
-    python benchmarks/peers.py SHARDS OUT
+    python benchmarks/peers.py                             # some ten minutes on two quiet cores
+    python benchmarks/peers.py --quick                     # a few seconds each, in two minutes
+    python benchmarks/peers.py --peer-python peers/bin/python --blender-python blender/bin/python
+    python benchmarks/peers.py --only ours ours-1 loader-own
 
-It runs in an environment of its own, without nanostream: both libraries require torchvision, whose
-builds bring gigabytes of CUDA, and MosaicML streaming an older numpy. Neither uses more of torchvision than
-its names here, so a build of it without its compiled half will do:
+Each runs in a process of its own, which is killed in the end and started again from the state that its library let
+it save. peers_loop.py is that process; a file peers_*.py holds each of them. MosaicML streaming, litData and bpy
+need environments of their own: peers_converted.py and peers_blender.py say how they are made. Prints a table and
+writes peers.json and peers.svg into --out.
 
-    python -m venv peers
-    peers/bin/pip install torch==2.13.0 "numpy<2.2" webdataset pillow boto3 brotli catalogue filelock \
-        lightning-utilities matplotlib obstore python-snappy requests tifffile tqdm "transformers<5" xxhash zstd
-    peers/bin/pip install --no-deps torchvision==0.16.2 mosaicml-streaming==0.13.0 litdata==0.2.76
-
-and is started by `python benchmarks/storage.py --peer-python peers/bin/python`, or by hand on what
-`nanostream export tio2-sem --format webdataset -n 256 -o SHARDS` wrote. Prints one JSON object: a list of
-rows for the table, and the SHA-256 of the pixels that each library read.
+samples/s       median of five windows in each round, and the least and the greatest
+of ours         the median over the same round's nanostream with all workers
+training waits  share of its time, where it takes 0.8 of the samples/s that nanostream delivered in the first round
+first batch     from the start of the process
+peak memory     proportional set size of the process with all below it
+beforehand      time to render and write what is read
+in an hour      distinct samples: all that is delivered, or all that there is
+after kill -9   what comes when the process is started again, beside what would have come
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import pathlib
-import random
-import statistics
+import signal
+import subprocess
+import sys
+import tempfile
 import time
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+from peers_child import run_child
+from peers_prepare import Prepared, prepare
+from peers_table import Row, table
+
+from nanostream.bench.chart import bars
+from nanostream.segment.cores import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
-_PASSES = 5
+RECIPE = "tio2-sem"
+OURS = "ours"
+PEERS = {
+    OURS: ("nanostream", "peers_ours:Nanostream"),
+    "ours-1": ("nanostream, 1 worker", "peers_ours:Nanostream"),
+    "loader-mitsuba": ("DataLoader, Mitsuba in `__getitem__`", "peers_dataloader:LoaderMitsuba"),
+    "loader-own": ("DataLoader, our `render` in `__getitem__`", "peers_dataloader:LoaderRender"),
+    "ray-data-mitsuba": ("Ray Data, Mitsuba", "peers_ray_data:RayDataMitsuba"),
+    "ray-data-own": ("Ray Data, our `render`", "peers_ray_data:RayDataRender"),
+    "zeromq-mitsuba": ("ZeroMQ producers, Mitsuba", "peers_zeromq:ZeroMqMitsuba"),
+    "zeromq-own": ("ZeroMQ producers, our `render`", "peers_zeromq:ZeroMqRender"),
+    "blender": ("Blender Cycles, image without mask", "peers_blender:Blender"),
+    "webdataset": ("fixed set, WebDataset", "peers_webdataset:WebDataset"),
+    "mosaic": ("fixed set, MosaicML streaming", "peers_mosaic:MosaicMl"),
+    "litdata": ("fixed set, litData", "peers_litdata:LitData"),
+    "monai": ("fixed set, MONAI augmentation", "peers_monai:MonaiAugmented"),
+}
+"""Name on the command line: what the table calls it, and where its class stands."""
 
-
-def samples(shards: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Samples of a folder of shards, by the webdataset library."""
-    import webdataset
-
-    names = sorted(map(str, shards.glob("*.tar")))
-    for record in webdataset.WebDataset(names, shardshuffle=False).decode("l8"):
-        meta = record["meta.json"]
-        # litData wants the same nesting in every sample, so what has a length of its own is text.
-        yield {
-            "index": meta["index"],
-            "image": np.asarray(record["image.png"]),
-            "mask": record["mask.npy.gz"],
-            "meta": json.dumps(meta),
-        }
-
-
-def to_mds(ones: list[dict[str, Any]], out: pathlib.Path, compression: str | None = None) -> None:
-    """Convert to MosaicML's shards; mask and image stay uint16 and uint8."""
-    import streaming
-
-    columns = {"index": "int", "image": "ndarray", "mask": "ndarray", "meta": "str"}
-    with streaming.MDSWriter(out=str(out), columns=columns, compression=compression) as writer:
-        for one in ones:
-            writer.write(one)
+CONVERTED = ("mosaic", "litdata")
+QUICK = tuple(name for name in PEERS if name not in {"ray-data-mitsuba", "zeromq-mitsuba"})
+"""Mitsuba in one of the three is enough where time is short."""
 
 
-def to_litdata(ones: list[dict[str, Any]], out: pathlib.Path) -> None:
-    """Convert to litData's chunks, in this process; `litdata.optimize` does the same with workers of its own."""
-    import litdata.streaming
-
-    cache = litdata.streaming.Cache(str(out), chunk_bytes="64MB")
-    for number, one in enumerate(ones):
-        cache[number] = one
-    cache.done()
-    cache.merge()
-
-
-def digests(ones: list[dict[str, Any]]) -> list[str]:
-    """SHA-256 of index, image and mask of each sample."""
-    return [
-        hashlib.sha256(
-            b"%d" % one["index"] + np.asarray(one["image"]).tobytes() + np.asarray(one["mask"], "<u2").tobytes()
-        ).hexdigest()
-        for one in ones
-    ]
-
-
-def median(work: Callable[[Any], object], given: Iterable[Any]) -> float:
-    """Median time of `work` over some arguments, which are made before the clock starts."""
-    seconds = []
-    for one in given:
-        began = time.perf_counter()
-        work(one)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
-
-
-def measure(shards: pathlib.Path, out: pathlib.Path, *, passes: int = _PASSES) -> dict[str, Any]:
-    """Write and read a set with each library."""
-    import litdata
-    import streaming
-
-    ones = list(samples(shards))
-    order = random.Random(0).sample(range(len(ones)), len(ones))
-    ways: list[tuple[str, Callable[[pathlib.Path], None], Callable[[pathlib.Path], Any]]] = [
-        ("MosaicML MDS", lambda to: to_mds(ones, to), lambda to: streaming.LocalDataset(str(to))),
-        (
-            "MosaicML MDS, zstd",
-            lambda to: to_mds(ones, to, "zstd"),
-            lambda to: streaming.StreamingDataset(local=str(to), shuffle=False, batch_size=1),
-        ),
-        ("litData", lambda to: to_litdata(ones, to), lambda to: litdata.StreamingDataset(str(to))),
-    ]
-    rows, pixels = [], {}
-    for name, write, read in ways:
-        where = name.replace(" ", "-").replace(",", "")
-        writing = median(write, [out / f"{where}-{number}" for number in range(3)])
-        files = [path for path in (out / f"{where}-0").rglob("*") if path.is_file()]
-        nbytes = sum(path.stat().st_size for path in files)
-        data = read(out / f"{where}-0")
-        got = list(data) if name.endswith("zstd") else [data[row] for row in range(len(ones))]
-        assert [json.loads(one["meta"]) for one in got] == [json.loads(one["meta"]) for one in ones], name
-        pixels[name] = digests(got)
-        # A pass over compressed shards unpacks them, and keeps them so; only the rest can be read again as it lies.
-        again = {} if name.endswith("zstd") else {"in order": range(len(ones)), "random": order}
-        # litData keeps what it has read: each pass has a reader of its own.
-        rates = {
-            what: len(ones)
-            / median(
-                lambda data, which=which: [data[row] for row in which],
-                (read(out / f"{where}-0") for _ in range(passes)),
-            )
-            for what, which in again.items()
-        }
-        row = {"name": name, "write": len(ones) / writing, "bytes": nbytes / len(ones), "files": len(files), **rates}
-        rows.append(row)
-    return {"rows": rows, "pixels": pixels}
+def main() -> int:
+    """Prepare, let all take turns, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=tuple(PEERS), metavar="NAME", help=", ".join(PEERS))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seconds", type=float, help="of each of the two parts; 10, or 3 where quick")
+    parser.add_argument("--rounds", type=int, help="2, or 1 where quick")
+    parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 64 where quick")
+    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peer-python", help="python of an environment with MosaicML streaming and litData")
+    parser.add_argument("--blender-python", help="python of an environment with bpy")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("report"))
+    words = parser.parse_args()
+    # As Ctrl-C does: what was started is ended, and the folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    words.seconds = words.seconds or (3.0 if words.quick else 10.0)
+    words.rounds = words.rounds or (1 if words.quick else 2)
+    words.count = words.count or (64 if words.quick else 512)
+    names = list(dict.fromkeys([OURS, *(words.only or (QUICK if words.quick else PEERS))]))
+    rows = {name: Row(title=PEERS[name][0]) for name in names}
+    # Ray puts sockets there, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="ns-peers-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
+        prepared = prepare(pathlib.Path(scratch), names, words, recipe=RECIPE)
+        measure(rows, prepared, words)
+    print(table(rows, ours=OURS))
+    print(
+        f"\n{RECIPE}, {words.workers} workers, batches of {words.batch_size}, seed {words.seed}, "
+        f"{words.rounds} rounds of {words.seconds:g} s, fixed sets of {words.count}; "
+        f"training takes {prepared.train_rate:.1f} samples/s."
+    )
+    words.out.mkdir(parents=True, exist_ok=True)
+    found = {name: row.as_dict() for name, row in rows.items()}
+    (words.out / "peers.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    rates = {row.title.replace("`", ""): row.rate for row in rows.values() if row.runs}
+    (words.out / "peers.svg").write_text(bars(rates, title="Samples a second", log=True), encoding="utf-8")
+    return 0 if all(row.runs or row.skipped for row in rows.values()) else 1
 
 
-def main() -> None:
-    """Convert, compare, measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shards", type=pathlib.Path)
-    parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--passes", type=int, default=_PASSES)
-    options = parser.parse_args()
-    # Both print what they do; the table alone goes to stdout.
-    shown = os.dup(1)
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
-    found = measure(options.shards, options.out, passes=options.passes)
-    os.write(shown, json.dumps(found).encode())
+def measure(rows: dict[str, Row], prepared: Prepared, words: argparse.Namespace) -> None:
+    """All in turn, round by round; what cannot run here says why."""
+    for number in range(words.rounds):
+        for name, row in _turn(rows):
+            python = _python(name, words)
+            if isinstance(python, Skipped):
+                row.skipped = str(python)
+                continue
+            began = time.perf_counter()
+            settings = {
+                "peer": PEERS[name][1],
+                "recipe": RECIPE,
+                "folder": str(prepared.folder),
+                "seed": words.seed + number,
+                "workers": 1 if name == "ours-1" else words.workers,
+                "batch_size": words.batch_size,
+                "seconds": words.seconds,
+                "train_rate": prepared.train_rate or None,
+            }
+            run = run_child(python, settings, limit_seconds=60 + 30 * words.seconds)
+            if isinstance(run, str):
+                row.failed = run
+            else:
+                row.runs.append(run | {"round": number})
+                prepared.train_rate = prepared.train_rate or run["train_rate"]
+            row.disk_bytes, row.beforehand_seconds = prepared.cost.get(name, (0, 0.0))
+            print(f"{name}, round {number + 1}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+class Skipped(str):
+    """Why one is not measured."""
+
+    __slots__ = ()
+
+
+def _turn(rows: dict[str, Row]) -> Iterable[tuple[str, Row]]:
+    """Those that can still run."""
+    return [(name, row) for name, row in rows.items() if not (row.skipped or row.failed)]
+
+
+def _python(name: str, words: argparse.Namespace) -> str | Skipped:
+    """The interpreter for one, or why there is none."""
+    if name in CONVERTED:
+        return words.peer_python or Skipped("name its environment with --peer-python")
+    if name == "blender":
+        if words.blender_python:
+            return words.blender_python
+        found = subprocess.run([sys.executable, "-c", "import bpy"], capture_output=True, check=False).returncode == 0
+        return sys.executable if found else Skipped("name its environment with --blender-python")
+    return sys.executable
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

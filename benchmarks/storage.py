@@ -4,7 +4,7 @@
 
 One process, one thread. Rates are medians of passes over the same rendered samples, in which what is compared
 takes turns; the files lie in a temporary folder and are in the system's cache when they are read. MosaicML
-streaming and litData are measured in an environment of their own, see benchmarks/peers.py.
+streaming and litData are measured in an environment of their own, see benchmarks/peers_converted.py.
 Ends with what was to be reached, and whether it was.
 """
 
@@ -208,7 +208,7 @@ def peers(folder: pathlib.Path, python: str | None) -> None:
     if python is None:
         print("| MosaicML streaming, litData | not measured: name their environment with --peer-python | | | | |")
         return
-    script = pathlib.Path(__file__).with_name("peers.py")
+    script = pathlib.Path(__file__).with_name("peers_converted.py")
     done = subprocess.run(
         [python, script, folder / "webdataset-0", folder / "peers"], stdout=subprocess.PIPE, check=True
     )

@@ -27,7 +27,7 @@ def test_converted_sets_hold_the_streams_pixels(repository: pathlib.Path, tmp_pa
     if not python:
         pytest.skip(
             "MosaicML streaming and litData bring torchvision and its CUDA: make an environment as "
-            "benchmarks/peers.py says, and set NANOSTREAM_PEER_PYTHON to its python"
+            "benchmarks/peers_converted.py says, and set NANOSTREAM_PEER_PYTHON to its python"
         )
     export(
         _RECIPE,
@@ -38,7 +38,13 @@ def test_converted_sets_hold_the_streams_pixels(repository: pathlib.Path, tmp_pa
         shard_size=8,
         synth=FakeSynth,
     )
-    command = [python, repository / "benchmarks" / "peers.py", tmp_path / "set", tmp_path / "out", "--passes=1"]
+    command = [
+        python,
+        repository / "benchmarks" / "peers_converted.py",
+        tmp_path / "set",
+        tmp_path / "out",
+        "--passes=1",
+    ]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr
     expected = []

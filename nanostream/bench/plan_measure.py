@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import pathlib
-import platform
 import resource
 import time
 import warnings
 from typing import TYPE_CHECKING
 
+from nanostream.bench.machine import processor_name
 from nanostream.bench.plan import Measured
 from nanostream.bench.render import measure_render
 from nanostream.dataset import StreamingDataset
@@ -37,7 +36,7 @@ def measure(recipe: Recipe, *, samples: int = 60, seed: int = 0) -> Measured:
     gpu = figures.backend.startswith("cuda")
     return Measured(
         unit="GPU" if gpu else "core",
-        kind=_gpu_name() if gpu else _processor_name(),
+        kind=_gpu_name() if gpu else processor_name(),
         units_here=_gpu_count() if gpu else len(os.sched_getaffinity(0)),
         backend=figures.backend,
         # Processor time of the one thread: what a core reaches that nobody else uses.
@@ -60,15 +59,6 @@ def taking_seconds(*, height: int, width: int, batches: int = 40) -> float:
             began = time.process_time()
             taken = sum(1 for _ in itertools.islice(stream, batches))
             return (time.process_time() - began) / (taken * _BATCH)
-
-
-def _processor_name() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _gpu_name() -> str:

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from nanostream.cli.options import Count, Seed, load_recipe
+from nanostream.errors import StoreError
 
 if TYPE_CHECKING:
     from nanostream.bench.plan import Measured, Plan
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "Part"]
 
 _NODES = (10, 50, 100, 300, 1000)
+_QUICK_LIMIT_SECONDS = 240.0
+
+Part = Literal[
+    "render",
+    "stream",
+    "chaos",
+    "storage",
+    "gateway",
+    "realism",
+    "segmentation",
+    "peers",
+    "scaling",
+    "simulate",
+    "soak",
+]
+"""Names of `bench.sections.SECTIONS`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
     """Measure what this machine reaches, and say what a training on a cluster needs."""
 
-    what: Annotated[Literal["render", "plan", "simulate"], tyro.conf.Positional]
-    """render: one process on one thread. plan: what feeds a training. simulate: many nodes, as some die."""
+    what: Annotated[Literal["render", "plan", "simulate", "scaling", "soak", "all"], tyro.conf.Positional]
+    """render: one process on one thread. plan: what feeds a training. simulate: many nodes, as some die. scaling: one
+    worker to as many as there are cores, and what samples cost. soak: a training, and what it does to throughput,
+    memory and file handles. all: these and the comparisons in benchmarks/, as one report."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="PRESET")] = "tio2-sem"
     """Name of a preset, or path of a recipe file (JSON)."""
@@ -39,20 +59,48 @@ class Bench:
     nodes: tuple[int, ...] = _NODES
     """simulate: numbers of nodes, a row each."""
 
-    seconds: float = 120.0
-    """simulate: time to simulate."""
+    seconds: float | None = None
+    """simulate: time to simulate, 120 by default. scaling: of each turn, 10 by default."""
+
+    rounds: int = 3
+    """scaling: how often each number of workers has its turn."""
+
+    workers: int = 0
+    """scaling: the most of them, all cores by default. soak: as many, half the cores by default."""
+
+    price: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=PRICE/WORKERS")] = ()
+    """scaling: what a machine costs an hour and how many workers it runs, such as "16 cores=0.68/16"."""
+
+    minutes: float = 2.0
+    """soak: how long it trains."""
+
+    quick: bool = False
+    """all: each part in a short form; ten minutes on two cores."""
+
+    only: tuple[Part, ...] = ()
+    """all: run these parts alone; the report keeps what is in the folder of the others."""
+
+    pictures: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """all: annotated pictures, images/ and masks/ of equal names."""
+
+    benchmarks: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """all: folder of the comparisons; by default that of the checkout."""
+
+    peer_python: str | None = None
+    """all: python of an environment with MosaicML streaming and litData."""
+
+    blender_python: str | None = None
+    """all: python of an environment with bpy."""
+
+    out: Annotated[pathlib.Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")] = pathlib.Path("report")
+    """scaling, soak, all: folder for JSON, plots and the report."""
 
     seed: Seed = 0
     """Seed of the stream, or of what is lost."""
 
     def run(self) -> None:
         """Print the figures."""
-        if self.what == "render":
-            self._render()
-        elif self.what == "plan":
-            self._plan()
-        else:
-            self._simulate()
+        getattr(self, f"_{self.what}")()
 
     def _render(self) -> None:
         from rich.console import Console
@@ -94,16 +142,83 @@ class Bench:
         from nanostream.bench.simulate import simulate, table
         from nanostream.bench.simulate_nodes import Scenario
 
-        rows = []
+        rows, seconds = [], self.seconds or 120.0
         with Console(stderr=True).status("") as status:
             for nodes in self.nodes:
-                status.update(f"{self.seconds:g} s of {nodes} nodes")
-                scenario = Scenario(nodes=nodes, seconds=self.seconds, seed=self.seed)
+                status.update(f"{seconds:g} s of {nodes} nodes")
+                scenario = Scenario(nodes=nodes, seconds=seconds, seed=self.seed)
                 rows.append((simulate(scenario.quiet), simulate(scenario.even), simulate(scenario)))
         print(table(rows))
+        print(f"Simulated {seconds:g} s of up to {max(self.nodes):,} nodes; plan and flights are the stream's own.")
+
+    def _scaling(self) -> None:
+        from rich.console import Console
+
+        from nanostream.bench.chart import lines
+        from nanostream.bench.cost import cost_table, parse_price
+        from nanostream.bench.scaling import measure_scaling, table
+        from nanostream.segment.cores import cores
+        from nanostream.segment.files import write_json, write_text
+
+        prices = [parse_price(text) for text in self.price]
+        numbers = list(range(1, (self.workers or cores()) + 1))
+        recipe, seconds = load_recipe(self.preset), self.seconds or 10.0
+        with Console(stderr=True).status(f"1 to {numbers[-1]} workers, {self.rounds} rounds of {seconds:g} s each"):
+            found = measure_scaling(recipe, numbers, seconds=seconds, rounds=self.rounds, seed=self.seed)
+        print(table(found))
+        if prices:
+            print(f"\n{cost_table(prices, worker_rate=found[-1].rate / numbers[-1])}")
+        write_json(self.out / "scaling.json", {"workers": [one.as_dict() for one in found]})
+        if len(numbers) > 1:
+            named = {"delivered": [one.rate for one in found], "even": [found[0].rate * number for number in numbers]}
+            plot = lines([float(number) for number in numbers], named, title="Samples a second", x_label="workers")
+            write_text(self.out / "scaling.svg", plot)
+        print(f"\nMeasured 1 to {numbers[-1]} workers on {self.preset}; the figures are in {self.out}.")
+
+    def _soak(self) -> None:
+        from rich.console import Console
+
+        from nanostream.bench.soak import chart, soak, table
+        from nanostream.segment.files import write_json, write_text
+
+        recipe = load_recipe(self.preset)
+        with Console(stderr=True).status(f"training for {self.minutes:g} minutes"):
+            found = soak(recipe, minutes=self.minutes, workers=self.workers or None, seed=self.seed)
+        print(table(found))
+        write_json(self.out / "soak.json", found.as_dict())
+        write_text(self.out / "soak.svg", chart(found))
         print(
-            f"Simulated {self.seconds:g} s of up to {max(self.nodes):,} nodes; plan and flights are the stream's own."
+            f"\nTrained for {self.minutes:g} minutes on {self.preset} from {found.workers} workers; "
+            f"the figures are in {self.out}."
         )
+
+    def _all(self) -> None:
+        from rich.console import Console
+
+        from nanostream.bench.report import run_sections, write_report
+        from nanostream.bench.sections import Sources, find_benchmarks
+
+        sources = Sources(
+            out=self.out,
+            benchmarks=find_benchmarks(self.benchmarks),
+            pictures=self.pictures,
+            peer_python=self.peer_python,
+            blender_python=self.blender_python,
+            prices=self.price,
+            seed=self.seed,
+        )
+        if self.benchmarks is not None and sources.benchmarks is None:
+            msg = f"expected a folder with peers.py, got {str(self.benchmarks)!r}: name a checkout's benchmarks/"
+            raise StoreError(msg)
+        limit = _QUICK_LIMIT_SECONDS if self.quick else None
+        with Console(stderr=True).status("") as status:
+            records = run_sections(
+                sources, quick=self.quick, only=self.only, limit_seconds=limit, on_begin=status.update
+            )
+        page = write_report(self.out)
+        done = sum(record.exit == 0 for record in records)
+        print("\n".join(f"{record.name:<14}{record.seconds:6.0f} s  {record.verdict}" for record in records))
+        print(f"Measured {done} of {len(records)} parts; the report is {page}.")
 
 
 def _print_plan(measured: Measured, plan: Plan) -> None:
