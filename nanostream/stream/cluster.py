@@ -93,10 +93,18 @@ def _join(address: str) -> None:
     """Connect to a cluster; StreamError where it is not there, or does not let this process in."""
     try:
         with _silently(), alone() if _is_alone(address) else contextlib.nullcontext():
-            ray.init(address=address, log_to_driver=False, configure_logging=False, namespace=NAMESPACE)
+            try:
+                _init(address)
+            except ConnectionAbortedError:
+                # Behind ray:// each client has a server of its own, whose port may be taken: the next one has another.
+                _init(address)
     except Exception as error:
         msg = f"expected a Ray cluster at {address!r} that this process may join, got {_reason(error)}"
         raise StreamError(msg) from error
+
+
+def _init(address: str) -> None:
+    ray.init(address=address, log_to_driver=False, configure_logging=False, namespace=NAMESPACE)
 
 
 def _is_alone(address: str) -> bool:
