@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import pathlib
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import monai.data
 import monai.transforms
 import webdataset
+from peers_epochs import Epochs
 from peers_webdataset import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from peers_loop import Settings
 
 _BOTH = ["image", "mask"]
 _IMAGE = ["image"]
 
 
-class MonaiAugmented:
+class MonaiAugmented(Epochs):
     """Flips, turns, contrast and noise, drawn anew each time."""
 
     def __init__(self, settings: Settings) -> None:
@@ -38,20 +37,11 @@ class MonaiAugmented:
             ]
         )
         augment.set_random_state(settings.seed)
-        self._loader = monai.data.DataLoader(
+        loader = monai.data.DataLoader(
             monai.data.Dataset(ones, augment),
             batch_size=settings.batch_size,
             shuffle=True,
             num_workers=settings.workers,
             persistent_workers=True,
         )
-
-    def batches(self, state: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-        """Epoch after epoch in a new order."""
-        del state
-        while True:
-            yield from self._loader
-
-    def state(self, batch: dict[str, Any]) -> None:
-        """Its loaders have none."""
-        del batch
+        super().__init__(loader)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pathlib
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streaming
+from peers_epochs import Epochs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from peers_loop import Settings
 
 
-class MosaicMl:
+class MosaicMl(Epochs):
     """Its dataset and loader, in order."""
 
     def __init__(self, settings: Settings) -> None:
@@ -24,18 +23,7 @@ class MosaicMl:
         dataset = streaming.StreamingDataset(
             local=str(pathlib.Path(settings.folder) / "mds"), shuffle=False, batch_size=settings.batch_size
         )
-        self._loader = streaming.StreamingDataLoader(
+        loader = streaming.StreamingDataLoader(
             dataset, batch_size=settings.batch_size, num_workers=settings.workers, persistent_workers=True
         )
-
-    def batches(self, state: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-        """Epoch after epoch, from a state on."""
-        if state is not None:
-            self._loader.load_state_dict(state)
-        while True:
-            yield from self._loader
-
-    def state(self, batch: dict[str, Any]) -> dict[str, Any] | None:
-        """Samples taken of this epoch."""
-        del batch
-        return self._loader.state_dict()
+        super().__init__(loader)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import webdataset
+from peers_epochs import Epochs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from peers_loop import Settings
 
 
@@ -28,24 +27,15 @@ def records(folder: pathlib.Path) -> Any:
     return pipeline.decode("l8").map(decoded)
 
 
-class WebDataset:
+class WebDataset(Epochs):
     """Shards read by its WebLoader."""
 
     def __init__(self, settings: Settings) -> None:
         warnings.simplefilter("ignore")
-        self._loader = webdataset.WebLoader(
+        loader = webdataset.WebLoader(
             records(pathlib.Path(settings.folder) / "set"),
             batch_size=settings.batch_size,
             num_workers=settings.workers,
             persistent_workers=True,
         )
-
-    def batches(self, state: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-        """Epoch after epoch, from the first sample on."""
-        del state
-        while True:
-            yield from self._loader
-
-    def state(self, batch: dict[str, Any]) -> None:
-        """It has none."""
-        del batch
+        super().__init__(loader)

@@ -36,12 +36,12 @@ import numpy as np
 import torch
 import tyro
 
+from nanostream.files import write_json
 from nanostream.recipe import Recipe
 from nanostream.segment.baseline import otsu_watershed
 from nanostream.segment.cores import cores
 from nanostream.segment.demo import prediction_sheet
 from nanostream.segment.evaluation import evaluate
-from nanostream.segment.files import write_json
 from nanostream.segment.live import LiveLine
 from nanostream.segment.metrics import score
 from nanostream.segment.pictures import read_validation

@@ -17,7 +17,7 @@
 
 The parts, in the order in which they build on each other; each imports only from those above it:
 
-    errors, seeding, telemetry, sample
+    errors, files, seeding, telemetry, sample
     scene/      sizes, shapes, placement: numbers only
     texture/    parameters and bounds, generator, checkpoint
     render/     Mitsuba and Dr.Jit: geometry, image, mask, detector

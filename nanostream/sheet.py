@@ -5,13 +5,13 @@ Legend: H, W = height and width in pixels.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanostream.errors import PictureError, StoreError
+from nanostream.errors import PictureError
+from nanostream.files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,17 +88,8 @@ def save_sheet(path: str | Path, pixels: npt.NDArray[np.uint8]) -> Path:
     from PIL import Image
 
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            Image.fromarray(pixels).save(partial, format="PNG")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        msg = f"expected to write a picture to {str(path)!r}, got {error}: choose another -o"
-        raise StoreError(msg) from error
+    with whole_file(path) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG")
     return path
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanostream.bench.machine import describe_machine, now
 from nanostream.bench.sections import SECTIONS, Section, Sources
-from nanostream.segment.files import write_json, write_text
+from nanostream.files import write_json, write_text
 
 if TYPE_CHECKING:
     import pathlib

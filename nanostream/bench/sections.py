@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 
@@ -74,9 +75,9 @@ class Section:
         """What to run, and how a user would type it."""
         words = [*(self.quick if quick else self.words), *self._more(sources, quick=quick)]
         if self.script is None:
-            return [*_COMMAND, "bench", *words], " ".join(["nanostream bench", *map(_quoted, words)])
+            return [*_COMMAND, "bench", *words], shlex.join(["nanostream", "bench", *words])
         assert sources.benchmarks is not None
-        typed = " ".join(["python", f"benchmarks/{self.script}", *map(_quoted, words)])
+        typed = shlex.join(["python", f"benchmarks/{self.script}", *words])
         return [sys.executable, str(sources.benchmarks / self.script), *words], typed
 
     def _more(self, sources: Sources, *, quick: bool) -> list[str]:
@@ -159,7 +160,3 @@ def find_benchmarks(named: pathlib.Path | None = None) -> pathlib.Path | None:
     beside = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
     candidates = [named] if named is not None else [beside, pathlib.Path.cwd() / "benchmarks"]
     return next((folder for folder in candidates if (folder / "peers.py").is_file()), None)
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'" if " " in word else word

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from nanostream.bench.chart import lines
 from nanostream.errors import StreamError
 from nanostream.segment.run import train_on_recipe
 from nanostream.segment.training import Pause, Training, TrainingConfig
+from nanostream.stream.actor import resident_bytes
 from nanostream.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def soak(recipe: Recipe, *, minutes: float, workers: int | None = None, seed: in
                 seconds=time.monotonic() - began[0] if marks else 0.0,
                 samples=training.window.samples,
                 wait_seconds=progress.wait_seconds,
-                resident_bytes=_resident_bytes(),
+                resident_bytes=resident_bytes(),
                 workers_bytes=int(_value(metrics().resident_bytes)),
                 handles=sum(1 for _ in pathlib.Path("/proc/self/fd").iterdir()),
                 restarts=_restarts() - restarts_before,
@@ -154,8 +154,3 @@ def _value(gauge: Any) -> float:
 
 def _samples(metric: Any) -> list[Any]:
     return [sample for family in metric.collect() for sample in family.samples]
-
-
-def _resident_bytes() -> int:
-    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -157,8 +157,8 @@ class Bench:
         from nanostream.bench.chart import lines
         from nanostream.bench.cost import cost_table, parse_price
         from nanostream.bench.scaling import measure_scaling, table
+        from nanostream.files import write_json, write_text
         from nanostream.segment.cores import cores
-        from nanostream.segment.files import write_json, write_text
 
         prices = [parse_price(text) for text in self.price]
         numbers = list(range(1, (self.workers or cores()) + 1))
@@ -179,7 +179,7 @@ class Bench:
         from rich.console import Console
 
         from nanostream.bench.soak import chart, soak, table
-        from nanostream.segment.files import write_json, write_text
+        from nanostream.files import write_json, write_text
 
         recipe = load_recipe(self.preset)
         with Console(stderr=True).status(f"training for {self.minutes:g} minutes"):

@@ -93,7 +93,7 @@ class Segment:
         """Write summary.json and report.html; returns the summary."""
         import importlib.metadata
 
-        from nanostream.segment.files import write_json, write_text
+        from nanostream.files import write_json, write_text
         from nanostream.segment.report import render_report
         from nanostream.segment.summary import border_weights, summarise
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import pathlib
-import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from nanostream.errors import StoreError, TextureError
+from nanostream.errors import TextureError
+from nanostream.files import whole_file
 from nanostream.gan.check import Check
 from nanostream.gan.trainer import Losses
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable
 
 __all__ = ["Fit", "FitConfig", "Progress", "Trainer"]
@@ -227,14 +226,5 @@ class Fit:
             "stale": self._stale,
             "losses": None if self._losses is None else dataclasses.astuple(self._losses),
         }
-        # Written beside its place and then moved: a kill leaves the last whole one.
-        try:
-            handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=f".{self._file.name}.")
-            with os.fdopen(handle, "wb") as file:
-                torch.save(kept, file)
-            pathlib.Path(name).replace(self._file)
-        except OSError as error:
-            msg = (
-                f"expected to write the run to {self._file}, but that failed ({error}): check the folder and the space"
-            )
-            raise StoreError(msg) from error
+        with whole_file(self._file) as partial:
+            torch.save(kept, partial)

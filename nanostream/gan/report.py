@@ -6,17 +6,15 @@ Legend: H, W = picture height and width, P = edge of a patch, in pixels; n = val
 from __future__ import annotations
 
 import base64
-import contextlib
 import importlib.metadata
 import importlib.resources
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanostream.errors import StoreError
+from nanostream.files import write_text
 from nanostream.gan.realism_curves import PATCH_PX, TILE_PX, levels, tiles
 from nanostream.gan.realism_result import MEASURES
 from nanostream.gan.report_advice import POOR, advise
@@ -97,7 +95,9 @@ def write_report(
         notes=list(notes),
         version=importlib.metadata.version("nanostream"),
     )
-    return _write(Path(path), text)
+    path = Path(path)
+    write_text(path, text)
+    return path
 
 
 def _verdict(realism: Realism, baseline: Realism | None) -> str:
@@ -178,18 +178,3 @@ def _history(history: Sequence[Mapping[str, float]], chosen_step: int | None) ->
         steps, values = (np.array([row[key] for row in rows], np.float64) for key in ("step", name))
         plots.append(lines(steps, {"course": values}, title=name, x_label="step", mark=chosen_step))
     return plots
-
-
-def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        msg = f"expected to write a report to {str(path)!r}, got {error}: choose another place"
-        raise StoreError(msg) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-    return path

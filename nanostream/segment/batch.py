@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanostream.errors import PictureError
+from nanostream.files import whole_file
 from nanostream.micrograph import read_micrograph
-from nanostream.segment.files import whole_file
 from nanostream.segment.measure import PARTICLE_COLUMNS, measure
 from nanostream.segment.tiles import predict_tiled
 from nanostream.segment.wires import WIRE_COLUMNS, measure_network, measure_wires

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanostream.segment.files import write_json
+from nanostream.files import write_json
 from nanostream.segment.predict import predict
 from nanostream.sheet import grey, overlay, save_sheet, sheet
 

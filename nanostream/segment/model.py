@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanostream.errors import ModelError
-from nanostream.segment.files import whole_file
+from nanostream.files import whole_file
 from nanostream.segment.instances import WatershedConfig
 from nanostream.segment.network import CHANNELS, NetworkConfig, config_from_json, unet
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nanostream.errors import ModelError
-from nanostream.segment.files import whole_file
+from nanostream.files import whole_file
 from nanostream.segment.progress import Progress
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nanostream.sample import Sample
     from nanostream.stream.engine import StreamRecipe, Synthesizer
 
-__all__ = ["Failure", "RecipeText", "RenderActor", "Reply", "packed"]
+__all__ = ["Failure", "RecipeText", "RenderActor", "Reply", "packed", "resident_bytes"]
 
 _REMEMBERED = 256
 _SMALL_BYTES = 64 * 1024
@@ -118,8 +118,8 @@ class RenderActor:
                     break
                 samples.append(synth.render(seed=seed, index=index, **(more or {})))
         except Exception as error:  # noqa: BLE001 - any failure goes back to the one who asked
-            return Reply(samples, time.perf_counter() - began, Failure.of(error), _resident_bytes())
-        return Reply(samples, time.perf_counter() - began, None, _resident_bytes())
+            return Reply(samples, time.perf_counter() - began, Failure.of(error), resident_bytes())
+        return Reply(samples, time.perf_counter() - began, None, resident_bytes())
 
     def forget(self, flight: str) -> None:
         """Render no more for a flight whose consumer has gone."""
@@ -144,7 +144,7 @@ class RenderActor:
         return self._synth
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     """Memory that this process holds; 0 where the system does not tell."""
     try:
         pages = pathlib.Path("/proc/self/statm").read_text("ascii").split()[1]

@@ -14,8 +14,8 @@ import numpy as np
 import pydantic
 
 from nanostream.errors import StoreError, TextureError
+from nanostream.files import whole_file
 from nanostream.scene.published import PublishedOptics, PublishedPlacement
-from nanostream.texture.at_rest import write_whole
 from nanostream.texture.parameters import PARAMETERS, Bounds, Material
 
 if TYPE_CHECKING:
@@ -167,7 +167,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: pathlib.Path, *, overwrite: bo
         for part in _PARTS
     }
     content = safetensors.numpy.save(tensors, metadata={_HEADER: checkpoint.spec.model_dump_json()})
-    return write_whole(content, path)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_checkpoint(path: pathlib.Path) -> Checkpoint:

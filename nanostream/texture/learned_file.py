@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.resources
 import json
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 import pydantic
 
 from nanostream.errors import TextureError
-from nanostream.texture.at_rest import write_whole
+from nanostream.files import whole_file
 from nanostream.texture.effects import Effect
 from nanostream.texture.latent import TENSORS, LatentMap
 
@@ -61,7 +62,9 @@ def save_learned(texture: LearnedFile, path: pathlib.Path) -> str:
     header = _Header(effects=dict(latent.effects), card=texture.card).model_dump_json()
     tensors = {name: np.ascontiguousarray(getattr(latent, name)) for name in TENSORS}
     content = safetensors.numpy.save(tensors, metadata={_HEADER: header})
-    return write_whole(content, path)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_learned(path: pathlib.Path) -> LearnedFile:

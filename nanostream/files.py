@@ -25,13 +25,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        msg = f"expected to write {str(path)!r}, got {error}: free the disk or choose another -o"
+        msg = f"expected to write {str(path)!r}, got {error}: free the disk or choose another place"
         raise StoreError(msg) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
