@@ -169,7 +169,9 @@ def _support(
     # A few bodies at a time stay in the cache.
     for start in range(0, len(points), 8):
         part = small[start : start + 8, None]
-        along = part[..., 0] * u[:, 0:1] + part[..., 1] * u[:, 1:2] + part[..., 2] * u[:, 2:3]
+        along = part[..., 0] * u[:, 0:1]
+        along += part[..., 1] * u[:, 1:2]
+        along += part[..., 2] * u[:, 2:3]
         above[start : start + 8] = along.max(axis=-1)
         below[start : start + 8] = -along.min(axis=-1)
     return above, below

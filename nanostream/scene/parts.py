@@ -44,14 +44,15 @@ def join(parts: list[Part]) -> Joined:
     columns: list[Joined] = []
     for vertices, normals, faces, members in parts:
         n, k = vertices.shape[:2]
-        numbers = (faces + (first + k * np.arange(n))[:, None, None]).astype(np.uint32)
-        a, b, c = numbers[..., 0], numbers[..., 1], numbers[..., 2]
-        whole = (a != b) & (b != c) & (c != a)
+        a, b, c = faces[..., 0], faces[..., 1], faces[..., 2]
+        whole = np.broadcast_to((a != b) & (b != c) & (c != a), (n, faces.shape[-2]))
+        starts = (first + k * np.arange(n)).astype(np.uint32)
+        numbers = faces.astype(np.uint32) + starts[:, None, None]
         columns.append(
             Joined(
                 vertices.reshape(-1, 3).astype(np.float32),
                 normals.reshape(-1, 3).astype(np.float32),
-                numbers[whole],
+                numbers.reshape(-1, 3) if whole.all() else numbers[whole],
                 np.repeat(members, whole.sum(axis=1)).astype(np.int32),
                 np.repeat(members, k).astype(np.int32),
             )

@@ -63,8 +63,11 @@ class Pile:
         if not len(m):
             return height
         # X = S - u.delta without its vertical part, (Q, 162).
-        space = self._toward[i] + self._back[j]
-        space -= dx[m, i][:, None] * self.u[:, 0] + dy[m, i][:, None] * self.u[:, 1]
+        space = self._toward[i]
+        space += self._back[j]
+        level = dx[m, i][:, None] * self.u[:, 0]
+        level += dy[m, i][:, None] * self.u[:, 1]
+        space -= level
         base = self.center_nm[i, 2]
         gap = ((floor - base)[:, None] * self.u[:, 2] - space).max(axis=1)
         blocked = np.zeros(len(x), bool)
