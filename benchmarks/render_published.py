@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from render_scene import EXTENT, PICTURE, RECIPE, SIZE, ensemble_of, picture_of, rays_in
+from render_scene import EXTENT, PICTURE, RECIPE, SIZE, detector, ensemble_of, picture_of, rays_in
 
 from nanostream.render import backend
 from nanostream.texture.surface import SurfaceTable
@@ -41,7 +41,7 @@ def table_of(count: int) -> SurfaceTable:
     columns = {name: np.array([GROUND[name]] + count * [PARTICLE[name]], np.float32) for name in PARTICLE}
     zero, one = np.zeros(1 + count, np.float32), np.ones(1 + count, np.float32)
     relief = np.ones((PICTURE.height, PICTURE.width), np.float32)
-    return SurfaceTable(**columns, gain=one, rim=zero, ambient=zero, rim_cap=4.0, relief=relief)
+    return SurfaceTable(**columns, gain=one, rim=zero, ambient=zero, rim_cap=4.0, rim_power=1.0, relief=relief)
 
 
 def mitsuba_scene(ensemble: Any) -> Any:
@@ -129,7 +129,7 @@ def published() -> None:
             return picture_of(counts, ensemble, table, 1)
 
         def seen(picture: np.ndarray) -> np.ndarray:
-            return scipy.ndimage.gaussian_filter(picture, RECIPE.detector.blur_px.mean)
+            return scipy.ndimage.gaussian_filter(picture, detector()["blur_px"])
 
         truth = seen(picture_of((REFERENCE_SPP, REFERENCE_SPP, REFERENCE_SPP), ensemble, table, 2)[1].radiance)
         scene = mitsuba_scene(ensemble)

@@ -67,14 +67,14 @@ def central(loss: Callable[[float], float], at: float, step: float) -> float:
 def tensors(ensemble: Ensemble) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     columns = START.repeat(1 + len(ensemble), 1)
     columns[:, 0] += torch.linspace(0, 0.3, len(columns))
-    return columns, torch.ones(SIZE, SIZE), torch.tensor([2.5])
+    return columns, torch.ones(SIZE, SIZE), torch.tensor([2.5, 1.5])
 
 
 @pytest.mark.parametrize("row", [0, 1])
 @pytest.mark.parametrize("column", COLUMNS)
 def test_columns_have_gradients(crossing: ParticleCrossing, ensemble: Ensemble, row: int, column: str) -> None:
     """The gradient to each number of a surface, the ground's and a particle's, is that of finite differences to 2 %."""
-    columns, relief, cap = tensors(ensemble)
+    columns, relief, curve = tensors(ensemble)
     k = COLUMNS.index(column)
     # The particle that covers most, so that the number matters.
     row = row and 1 + int(np.argmax(np.bincount(crossing.load(ensemble).ravel())[1:]))
@@ -83,10 +83,10 @@ def test_columns_have_gradients(crossing: ParticleCrossing, ensemble: Ensemble, 
     def loss(value: float) -> float:
         changed = columns.clone()
         changed[row, k] = value
-        return float((crossing.radiance(changed, relief, cap, seed=3) * weights).sum(dtype=torch.float64))
+        return float((crossing.radiance(changed, relief, curve, seed=3) * weights).sum(dtype=torch.float64))
 
     leaf = columns.clone().requires_grad_()
-    (crossing.radiance(leaf, relief, cap, seed=3) * weights).sum().backward()
+    (crossing.radiance(leaf, relief, curve, seed=3) * weights).sum().backward()
     assert leaf.grad is not None
     expected = central(loss, float(columns[row, k]), 0.02)
     if column == "rim" and row == 0:
@@ -98,38 +98,38 @@ def test_columns_have_gradients(crossing: ParticleCrossing, ensemble: Ensemble, 
     assert float(leaf.grad[row, k]) == pytest.approx(expected, rel=0.02)
 
 
-def test_relief_and_cap_have_gradients(crossing: ParticleCrossing, ensemble: Ensemble) -> None:
-    """So is the gradient to the ground's relief and to the greatest tilt that counts."""
-    columns, relief, cap = tensors(ensemble)
+def test_relief_and_rim_curve_have_gradients(crossing: ParticleCrossing, ensemble: Ensemble) -> None:
+    """So is the gradient to the ground's relief, to the greatest tilt that counts and to the rims' power."""
+    columns, relief, curve = tensors(ensemble)
     bump = torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(2))
 
-    def loss(share: float, most: float) -> float:
-        return float(
-            crossing.radiance(columns, relief + share * bump, torch.tensor([most]), seed=3).sum(dtype=torch.float64)
-        )
+    def loss(share: float = 0.0, most: float = 2.5, power: float = 1.5) -> float:
+        bent = torch.tensor([most, power])
+        return float(crossing.radiance(columns, relief + share * bump, bent, seed=3).sum(dtype=torch.float64))
 
-    leaf, most = relief.clone().requires_grad_(), cap.clone().requires_grad_()
-    crossing.radiance(columns, leaf, most, seed=3).sum().backward()
+    leaf, bent = relief.clone().requires_grad_(), curve.clone().requires_grad_()
+    crossing.radiance(columns, leaf, bent, seed=3).sum().backward()
     assert leaf.grad is not None
-    assert most.grad is not None
-    assert float((leaf.grad * bump).sum()) == pytest.approx(central(lambda s: loss(s, 2.5), 0.0, 0.1), rel=0.02)
-    expected = central(lambda m: loss(0.0, m), 2.5, 0.02)
-    assert expected > 1e-3
-    assert float(most.grad) == pytest.approx(expected, rel=0.02)
+    assert bent.grad is not None
+    assert float((leaf.grad * bump).sum()) == pytest.approx(central(lambda s: loss(share=s), 0.0, 0.1), rel=0.02)
+    expected = central(lambda m: loss(most=m), 2.5, 0.02), central(lambda p: loss(power=p), 1.5, 0.02)
+    assert min(map(abs, expected)) > 1e-3
+    assert bent.grad.tolist() == pytest.approx(expected, rel=0.02)
 
 
 def test_the_crossing_renders_what_the_renderer_does(crossing: ParticleCrossing, ensemble: Ensemble) -> None:
     """Radiance in torch is the renderer's, so that what is learned is what is rendered."""
     from nanostream.render.particles import ParticleRenderer
 
-    columns, relief, cap = tensors(ensemble)
+    columns, relief, curve = tensors(ensemble)
     renderer = ParticleRenderer(CAMERA, height=SIZE, width=SIZE, pixel_nm=PIXEL_NM)
     renderer.load(ensemble)
     named: dict[str, Any] = dict(zip(COLUMNS, columns.numpy().T.copy(), strict=True))
-    table = SurfaceTable(**named, rim_cap=float(cap), relief=relief.numpy())
+    cap, power = curve.tolist()
+    table = SurfaceTable(**named, rim_cap=cap, rim_power=power, relief=relief.numpy())
     renderer.shade(table, seed=3)
     rendered = renderer.picture()[1].radiance
-    learned = crossing.radiance(columns, relief, cap, seed=3).numpy()
+    learned = crossing.radiance(columns, relief, curve, seed=3).numpy()
     assert rendered.std() > 0.05
     np.testing.assert_allclose(learned, rendered, rtol=1e-5, atol=1e-6)
 
@@ -145,6 +145,7 @@ def test_effects_have_gradients(monkeypatch: pytest.MonkeyPatch, effect: str) ->
     weights = torch.rand(2, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     # Strong enough that every effect shows.
     shown = {"islands_shown": 0.0, "wrinkles_shown": 0.0, "islands": 0.8, "wrinkles": 0.8, "offset": 0.05, "waves": 0.1}
+    shown |= {"mottle": 0.1}
     start = {name: shown.get(name, each.start) for name, each in EFFECTS.items()}
 
     def pictures(values: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -64,7 +64,8 @@ class LookRenderer:
             owners.append(crossing.load(ensemble))
             columns = self._columns({name: value[k] for name, value in values.items()}, ensemble, rng)
             seed = int(rng.integers(2**32))
-            radiance.append(crossing.radiance(columns, relief[k], values["rim_cap"][k : k + 1], seed=seed))
+            curve = torch.stack([values["rim_cap"][k], values["rim_power"][k]])
+            radiance.append(crossing.radiance(columns, relief[k], curve, seed=seed))
         shown = torch.from_numpy(np.stack(owners) > 0)
         pictures = expose(
             torch.where(shown, torch.stack(radiance) * skin, torch.stack(radiance)),

@@ -58,18 +58,19 @@ class ParticleCrossing:
         return owner
 
     def radiance(
-        self, columns: torch.Tensor, relief: torch.Tensor, rim_cap: torch.Tensor, *, seed: int
+        self, columns: torch.Tensor, relief: torch.Tensor, rim_curve: torch.Tensor, *, seed: int
     ) -> torch.Tensor:
         """(H, W) radiance of the ensemble loaded last, with gradients to all three tensors.
 
         columns: (1 + N, 8) float32, COLUMNS of the ground and of each particle. relief: (H, W) float32.
-        rim_cap: (1,) float32. seed: 32 bits, of the sampling. As `SurfaceTable` has them.
+        rim_curve: (2,) float32, rim_cap and rim_power. seed: 32 bits, of the sampling. As `SurfaceTable` has them.
         """
-        return self._render(columns.contiguous(), relief.contiguous(), rim_cap.contiguous(), seed)
+        return self._render(columns.contiguous(), relief.contiguous(), rim_curve.contiguous(), seed)
 
-    def _radiance(self, columns: Any, relief: Any, rim_cap: Any, seed: int) -> Any:
+    def _radiance(self, columns: Any, relief: Any, rim_curve: Any, seed: int) -> Any:
         # A plain number would be written into the kernel, and every step would compile another.
-        table = DeviceTable(columns.array, relief.array, rim_cap.array)
+        cap, power = (dr.gather(mi.Float, rim_curve.array, mi.UInt32(k)) for k in range(2))
+        table = DeviceTable(columns.array, relief.array, cap, power)
         shader = Shader(self._geometry, table, width=self._width, pixel_nm=self._pixel_nm, seed=seed)
         image = dr.zeros(mi.Float, self._height * self._width)
         camera = self._camera

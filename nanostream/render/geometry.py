@@ -26,7 +26,8 @@ __all__ = ["Geometry"]
 class Geometry:
     """The scene that rays are traced against; `load` puts another ensemble into it.
 
-    After `load`: `scene` (mitsuba.Scene), `count` particles, `boxes_nm` around them, `top_nm` over everything.
+    After `load`: `scene` (mitsuba.Scene), `count` particles, `boxes_nm` around them, `top_nm` over everything,
+    `reach_nm`, their mean diameter: neighbours that are no farther away stand in the way of what leaves sideways.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class Geometry:
         self.scene: Any = mi.load_dict(description)
         self._parameters = mi.traverse(self.scene)
         self.count, self.boxes_nm = 0, np.zeros((0, 4), np.float32)
-        self.top_nm = 0.0
+        self.top_nm = self.reach_nm = 0.0
 
     def load(self, ensemble: Ensemble) -> None:
         """Upload the ensemble and build the acceleration structure."""
@@ -57,6 +58,7 @@ class Geometry:
         self._parameters["ensemble.faces"] = upload(faces)
         self._parameters.update()
         self.count, self.boxes_nm = len(ensemble), ensemble.boxes_nm()
+        self.reach_nm = float(ensemble.diameter_nm.mean()) if len(ensemble) else 0.0
         self.top_nm = float(vertices[:, 2].max())
 
     def surface(self, hit: Any) -> tuple[Any, Any]:

@@ -2,7 +2,9 @@
 
 For each sample of a pixel: a camera ray, one direction from the cosine lobe above the horizon, one occlusion ray. The
 light reaches the camera by the principled BSDF (`principled.evaluate`), times the detector's yield from tilted
-surfaces. Below the horizon the endless ground hides the sky, which takes no ray to find out.
+surfaces. Below the horizon the endless ground hides the sky, which takes no ray to find out. A ray goes there from
+tilted surfaces all the same: electrons that leave them sideways are what makes rims bright, and where a neighbour
+stands in their way, nearer than a particle is wide, there is no rim.
 
 Legend: P = pixels, N = particles, lane = one sample of one pixel; in the frame of a surface's normal: wi = towards the
 camera, wo = towards the sky, t, b, n = tangents and normal; cos, sin = of the angle between normal and camera.
@@ -32,6 +34,10 @@ __all__ = ["COLUMNS", "DeviceTable", "Shader"]
 _OFFSET_NM = 0.05
 _LEAST_COSINE = 0.05
 """Interpolated normals near an outline may look away from the camera; they are bent back to this cosine."""
+_LEAST_TILT = 1e-6
+"""Of 1/cos(tilt) - 1: the logarithm of 0 would have no gradient."""
+_TILTED = 0.2
+"""A surface of a smaller sine of its tilt has hardly more yield than a level one: nothing is traced for it."""
 _FLAT = 1e-4
 """A surface with a smaller sine of its tilt has no direction in which it is steep."""
 
@@ -43,19 +49,21 @@ COLUMNS = ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", 
 class DeviceTable:
     """A SurfaceTable in Dr.Jit floats, which may carry gradients.
 
-    columns: rows of COLUMNS, flattened. relief: (H * W). rim_cap: one number, opaque.
+    columns: rows of COLUMNS, flattened. relief: (H * W). rim_cap, rim_power: one number each, opaque.
     """
 
     columns: Any
     relief: Any
     rim_cap: Any
+    rim_power: Any
 
     @classmethod
     def of(cls, table: SurfaceTable) -> DeviceTable:
         """The table, uploaded."""
         # Rows of twice four: Dr.Jit gathers them as two packets.
         columns = upload(np.stack([getattr(table, name) for name in COLUMNS], axis=1))
-        return cls(columns, upload(table.relief), dr.opaque(mi.Float, table.rim_cap))
+        cap, power = (dr.opaque(mi.Float, value) for value in (table.rim_cap, table.rim_power))
+        return cls(columns, upload(table.relief), cap, power)
 
 
 class Shader:
@@ -70,6 +78,7 @@ class Shader:
         self._pixel_nm = dr.opaque(mi.Float, pixel_nm)
         self._seed = dr.opaque(mi.UInt, seed)
         self._start_nm = dr.opaque(mi.Float, geometry.top_nm + 1)
+        self._reach_nm = dr.opaque(mi.Float, geometry.reach_nm)
 
     def mean(self, pixels: npt.NDArray[np.uint32], samples: int, *, ground: bool = False) -> Any:
         """Mean radiance of each pixel, (P,), the sky's being 1.
@@ -115,8 +124,15 @@ class Shader:
         z = dr.select(hit.is_valid(), self._start_nm - hit.t, 0)
         # Inward of its own triangle, the occlusion ray meets that triangle.
         start = mi.Point3f(x, y, z) + n * _OFFSET_NM
-        lit = ~geometry.scene.ray_test(mi.Ray3f(start, t * wo.x + b * wo.y + n * wo.z))
-        return self._seen(owner, mi.Vector3f(sin, 0, cos), wo, lit, beneath) * dr.select(owner == 0, relief, 1)
+
+        def toward(way: Any) -> Any:
+            return mi.Ray3f(start, t * way.x + b * way.y + n * way.z)
+
+        lit = ~geometry.scene.ray_test(toward(wo))
+        sideways = toward(beneath)
+        sideways.maxt = self._reach_nm
+        free = ~geometry.scene.ray_test(sideways, active=sin > _TILTED)
+        return self._seen(owner, mi.Vector3f(sin, 0, cos), wo, lit, (beneath, free)) * dr.select(owner == 0, relief, 1)
 
     def _ground_sample(self, x: Any, y: Any, disk: Any, relief: Any) -> Any:
         wo = _onto_sphere(disk.x, disk.y)
@@ -125,7 +141,7 @@ class Shader:
         ground = dr.zeros(mi.UInt, dr.width(x))
         return self._seen(ground, mi.Vector3f(0, 0, 1), wo, lit, None) * relief
 
-    def _seen(self, owner: Any, wi: Any, wo: Any, lit: Any, beneath: Any) -> Any:
+    def _seen(self, owner: Any, wi: Any, wo: Any, lit: Any, under: tuple[Any, Any] | None) -> Any:
         first, second = (dr.gather(mi.Vector4f, self._table.columns, 2 * owner + k) for k in range(2))
         base_color, roughness, specular, spec_tint = first
         sheen, gain, rim, ambient = second
@@ -135,12 +151,14 @@ class Shader:
             # The cosine lobe's density is cos / pi, and `evaluate` holds the cosine already.
             return evaluate(surface, wi, w) * dr.pi / dr.maximum(w.z, 1e-6)
 
-        radiance = over_density(wo) * dr.select(lit, 1, ambient)
-        if beneath is not None:
-            # Shares of the lobe over and under the horizon; from under it comes what reaches occluded points.
-            radiance = radiance * (1 + wi.z) / 2 + over_density(beneath) * ambient * (1 - wi.z) / 2
-        tilt = dr.minimum(1 / wi.z, self._table.rim_cap) - 1
-        return radiance * gain * (1 + rim * tilt)
+        radiance = over_density(wo) * dr.select(lit, 1, ambient) * gain
+        if under is None:
+            return radiance
+        beneath, free = under
+        # Shares of the lobe over and under the horizon; from under it comes what reaches occluded points.
+        radiance = radiance * (1 + wi.z) / 2 + over_density(beneath) * ambient * gain * (1 - wi.z) / 2
+        tilt = dr.maximum(dr.minimum(1 / wi.z, self._table.rim_cap) - 1, _LEAST_TILT)
+        return radiance * (1 + dr.select(free, rim * dr.power(tilt, self._table.rim_power), 0))
 
 
 def _onto_sphere(x: Any, y: Any) -> Any:

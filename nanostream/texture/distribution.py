@@ -41,9 +41,11 @@ class ParticleTexture(_Surface):
     """Surfaces of the particles."""
 
     rim: Spread = Spread(mean=0.0, low=0.0)
-    """Growth of the brightness with tilt, per unit of 1/cos(tilt) - 1: the secondary-electron effect."""
+    """Growth of the brightness with tilt, the secondary-electron effect: it is 1 + rim (1/cos(tilt) - 1)^rim_power."""
     rim_cap: float = pydantic.Field(default=4.0, ge=1)
     """Greatest 1/cos(tilt) that still counts."""
+    rim_power: float = pydantic.Field(default=1.0, gt=0)
+    """Over 1, rims are narrower and brighter."""
     gain_sd: Spread = Spread(mean=0.0, low=0.0)
     """Standard deviation of the logarithm of a particle's brightness around the picture's."""
     height_gain: Spread = Spread(mean=0.0)
@@ -96,4 +98,4 @@ class DistributionTexture(pydantic.BaseModel):
         gain = np.exp(gain_sd * rng.standard_normal(count)) * np.maximum(0.2, 1 + height_gain * lift)
         columns["gain"] = np.concatenate([[1], gain]).astype(np.float32)
         relief = ground.relief.draw(rng, height=height, width=width, pixel_nm=pixel_nm)
-        return SurfaceTable(**columns, rim_cap=particle.rim_cap, relief=relief)
+        return SurfaceTable(**columns, rim_cap=particle.rim_cap, rim_power=particle.rim_power, relief=relief)

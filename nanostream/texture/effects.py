@@ -2,7 +2,8 @@
 
 What real pictures show and one principled surface for all cannot: brightness that differs from particle to particle
 and with height, bright rims, a film that is wrinkled, and a detector whose blur and noise differ from picture to
-picture. `start` is a generic scanning electron micrograph, from which a fit begins.
+picture. `start` is a generic scanning electron micrograph, from which a fit begins, and about which stays what the
+pictures do not tell.
 """
 
 from __future__ import annotations
@@ -46,25 +47,26 @@ def _even(low: float, start: float, high: float) -> Effect:
 
 EFFECTS = {
     # Surfaces of the particles: `principled` BSDF, share of light in shadow, yield from tilted surfaces.
-    "base_color": _log(0.05, 0.4, 3.0),
-    "roughness": _even(0.05, 0.6, 1.0),
-    "specular": _even(0.0, 0.1, 1.0),
-    "sheen": _log(0.01, 0.4, 5.0),
-    "ambient": _even(0.0, 0.35, 1.0),
+    "base_color": _log(0.05, 1.1, 3.0),
+    "roughness": _even(0.05, 0.7, 1.0),
+    "specular": _even(0.0, 0.05, 1.0),
+    "sheen": _log(0.01, 3.0, 5.0),
+    "ambient": _even(0.0, 0.25, 1.0),
     "rim": _log(0.02, 0.4, 3.0),
     "rim_cap": _even(1.2, 3.0, 8.0),
+    "rim_power": _even(0.5, 1.0, 4.0),
     # From particle to particle: standard deviations of logarithms, and brightness for each radius of height.
-    "gain_sd": _log(0.01, 0.15, 0.8),
-    "rim_sd": _log(0.01, 0.2, 1.0),
-    "height_gain": _even(-0.2, 0.1, 0.6),
+    "gain_sd": _log(0.01, 0.2, 0.8),
+    "rim_sd": _log(0.01, 0.3, 1.0),
+    "height_gain": _even(-0.2, 0.12, 0.6),
     # Over a particle's surface, relative to its brightness: mottling, and streaks along the scan.
-    "skin": _log(0.002, 0.015, 0.08),
+    "skin": _log(0.002, 0.01, 0.08),
     "skin_nm": _log(5.0, 15.0, 60.0),
     "streak": _log(0.002, 0.02, 0.12),
     "streak_nm": _log(20.0, 150.0, 800.0),
     # The ground and its film, relative to the ground's brightness.
-    "ground": _log(0.01, 0.13, 1.0),
-    "ground_ambient": _even(0.0, 0.5, 1.0),
+    "ground": _log(0.01, 0.25, 1.0),
+    "ground_ambient": _even(0.0, 0.4, 1.0),
     "grain": _log(0.002, 0.03, 0.4),
     "grain_nm": _log(3.0, 8.0, 30.0),
     "mottle": _log(0.002, 0.02, 0.3),
@@ -87,13 +89,13 @@ EFFECTS = {
     "wrinkles_facing": _even(0.0, 0.4, 1.0),
     "wrinkles_step": _even(-0.3, 0.01, 0.3),
     # The detector, as `Detector` has it.
-    "blur_px": _log(0.2, 0.6, 2.5),
-    "gain": _log(0.3, 1.0, 3.0),
+    "blur_px": _log(0.3, 0.75, 2.5),
+    "gain": _log(0.1, 0.35, 3.0),
     "gamma": _log(0.5, 1.0, 2.0),
     "offset": _even(-0.1, 0.01, 0.2),
     "shot_noise": _log(1e-6, 5e-4, 1e-2),
     "read_noise": _log(5e-4, 4e-3, 0.1),
-    "line_noise": _log(2e-4, 2e-3, 0.05),
+    "line_noise": _log(2e-4, 1e-2, 0.05),
 }
 """Effects in the order of a latent map's outputs.
 

@@ -102,6 +102,7 @@ class LearnedLook:
         table = SurfaceTable(
             **{name: column.astype(np.float32) for name, column in columns.items()},
             rim_cap=values["rim_cap"],
+            rim_power=values["rim_power"],
             relief=relief.astype(np.float32),
         )
         skin = skin_relief(small, noise, **size).astype(np.float32)

@@ -25,9 +25,10 @@ class SurfaceTable:
 
     base_color, roughness, specular, spec_tint, sheen: of Mitsuba's `principled` BSDF, in one channel.
     gain: brightness of the surface relative to the BSDF's; a secondary-electron yield.
-    rim: growth of the yield with tilt, per unit of 1/cos(tilt) - 1.
+    rim: growth of the yield with tilt, where no neighbour is in the way: 1 + rim (1/cos(tilt) - 1)^rim_power.
     ambient: share of the light that reaches occluded points all the same.
-    rim_cap: greatest 1/cos(tilt). relief: (H, W) float32, brightness of the ground relative to a flat one.
+    rim_cap: greatest 1/cos(tilt). rim_power: over 1, rims are narrower and brighter.
+    relief: (H, W) float32, brightness of the ground relative to a flat one.
     """
 
     base_color: npt.NDArray[np.float32]
@@ -39,6 +40,7 @@ class SurfaceTable:
     rim: npt.NDArray[np.float32]
     ambient: npt.NDArray[np.float32]
     rim_cap: float
+    rim_power: float
     relief: npt.NDArray[np.float32]
 
 
