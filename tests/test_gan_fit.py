@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from nanostream.errors import PictureError, TextureError
 from nanostream.gan.check import Check
+from nanostream.gan.effect_network import PRIOR_SD, EffectNetwork
 from nanostream.gan.fit import Fit, FitConfig
 from nanostream.gan.learned_fit import LearnedMethod
 from nanostream.gan.particle_sizes import estimate_sizes
@@ -205,7 +208,7 @@ def test_a_killed_fit_goes_on_to_the_same_weights(tmp_path: pathlib.Path) -> Non
 @pytest.mark.slow
 def test_a_fit_finds_what_the_pictures_show(tmp_path: pathlib.Path) -> None:
     """From pictures of a brighter ground, darker particles and another blur, those are found; the card tells it all."""
-    wanted = {"ground": 0.3, "base_color": 0.8, "blur_px": 1.2, "read_noise": 0.02}
+    wanted = {"ground": 0.6, "base_color": 0.8, "blur_px": 1.4, "read_noise": 0.02}
     pictures = pictures_of(constant_map(**wanted), 10)
     config = dataclasses.replace(SMALL, rate=2e-2, batch=4)
     method = LearnedMethod(scene=SCENE, pixel_nm=PIXEL_NM, config=config)
@@ -230,6 +233,31 @@ def test_a_fit_finds_what_the_pictures_show(tmp_path: pathlib.Path) -> None:
     sample = Synth(Recipe.load(fitted.recipe)).render(seed=0, index=0)
     assert sample.image.shape == (256, 256)
     assert sample.mask.max() > 0
+
+
+def test_effects_that_nothing_is_known_of_vary_about_what_is_usual() -> None:
+    """Without pictures each effect goes to its own `start`, with a spread that is the same for all."""
+    network = EffectNetwork(EFFECTS, latents=4, hidden=4, random=torch.Generator().manual_seed(0))
+    z = torch.randn(1024, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.bias += 1.0
+    before = network.surprise(z).item()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        network.surprise(z).backward()
+        optimizer.step()
+    assert before > 10
+    assert 0 <= network.surprise(z).item() < 0.05
+    logits = network.logits(z).detach()
+    np.testing.assert_allclose(logits.std(0).numpy(), PRIOR_SD, rtol=0.05)
+    middle = dict(zip(EFFECTS, logits.mean(0), strict=True))
+    for name, effect in EFFECTS.items():
+        share = 1 / (1 + math.exp(-float(middle[name])))
+        value = effect.low + (effect.high - effect.low) * share
+        if effect.log:
+            value = effect.low * (effect.high / effect.low) ** share
+        assert value == pytest.approx(effect.start, rel=0.02, abs=0.01 * effect.high)
 
 
 def test_learned_recipes_move_with_their_texture(tmp_path: pathlib.Path) -> None:

@@ -32,7 +32,7 @@ _PATCHES = 512
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """score: geometric mean of how many floors the measures are, less is better, about 1 is perfect.
+    """score: geometric mean of how many floors the measures are, one at the least: 1 is perfect, less is better.
 
     measures: value and floor by name: the distances of `realism`, and `patches`, of the populations' statistics.
     """
@@ -69,7 +69,8 @@ class Checker:
         realism = compare(self._curves, describe(pictures, tile_px=self._tile_px))
         measures = {name: (each.value, each.floor) for name, each in realism.measures.items()}
         measures["patches"] = self._populations(pictures, masks)
-        ratios = [math.log(max(value, 1e-9) / max(floor, 1e-9)) for value, floor in measures.values()]
+        # Under its floor a measure is as good as it can be: what is left is chance.
+        ratios = [math.log(max(value / max(floor, 1e-9), 1)) for value, floor in measures.values()]
         return Check(step=step, score=math.exp(sum(ratios) / len(ratios)), measures=measures)
 
     def _populations(self, pictures: Pictures, masks: Pictures) -> tuple[float, float]:

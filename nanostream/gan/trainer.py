@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["LearnedTrainer", "Losses", "TrainerConfig"]
 
 
+_DRAWS = 256
+"""Latents from which the effects' distributions are taken."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrainerConfig:
     """How a texture is learned."""
@@ -45,11 +49,15 @@ class TrainerConfig:
     filters: int = 24
     """Of the discriminator's first layer."""
     rate: float = 5e-3
-    """Of the latent map's Adam."""
+    """Of the latent map's Adam, at first."""
+    decay: float = 0.998
+    """Share of the latent map's rate that a step leaves."""
     discriminator_rate: float = 5e-4
     """Of the discriminator's Adam."""
     adversarial: float = 0.5
     """Weight of the discriminator's opinion beside the population's statistics."""
+    prior: float = 0.005
+    """Weight of how far each effect's distribution has left the one before any picture was seen, in nats."""
     real_for_each: int = 3
     """Real patches that the statistics take for each rendered one."""
     memory: float = 0.99
@@ -108,9 +116,13 @@ class LearnedTrainer:
         self._critic.requires_grad_(False)
         adversarial = (self._score(rendered.pictures) - 1).square().mean()
         self._optimizer.zero_grad()
-        (statistics + config.adversarial * adversarial).backward()
+        many = torch.from_numpy(rng.standard_normal((_DRAWS, config.latents), np.float32))
+        prior = self.network.surprise(many)
+        (statistics + config.adversarial * adversarial + config.prior * prior).backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimizer.step()
+        for group in self._optimizer.param_groups:
+            group["lr"] *= config.decay
 
         self._critic.requires_grad_(True)
         told = (self._score(real) - 1).square().mean() + self._score(rendered.pictures.detach()).square().mean()
