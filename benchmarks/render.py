@@ -79,7 +79,7 @@ class Recorder:
 
         def traced(ray: Any, **options: Any) -> Any:
             if not dr.flag(dr.JitFlag.SymbolicScope):
-                self.rays.append((name, ray, {key: value for key, value in options.items() if key != "active"}))
+                self.rays.append((name, ray, options))
             return getattr(self.scene, name)(ray, **options)
 
         return traced
@@ -110,14 +110,18 @@ def rays_of(index: int) -> tuple[Any, int]:
         row, column = np.divmod(pixel, PICTURE.width) + np.array(0.5)
         start = mi.Point3f(mi.Float(column * PICTURE.pixel_nm), mi.Float(row * PICTURE.pixel_nm), 1e4)
         rays.append(("ray_intersect_preliminary", mi.Ray3f(start, mi.Vector3f(0, 0, -1)), {"coherent": True}))
-    dr.eval([(ray.o, ray.d) for _, ray, _ in rays])
+    active = [mi.Bool(options.get("active", True)) for _, _, options in rays]
+    dr.eval([(ray.o, ray.d) for _, ray, _ in rays], active)
 
     def trace() -> None:
         for name, ray, options in rays:
             found = getattr(recorder.scene, name)(ray, **options)
             dr.eval(found if name == "ray_test" else found.t)
 
-    return trace, sum(dr.width(ray) for _, ray, _ in rays)
+    count = sum(
+        int(np.broadcast_to(np.array(on), dr.width(ray)).sum()) for on, (_, ray, _) in zip(active, rays, strict=True)
+    )
+    return trace, count
 
 
 def together() -> None:

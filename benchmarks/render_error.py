@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from render_scene import PICTURE, RECIPE, ensemble_of, picture_of, rays_in, surfaces_of
+from render_scene import PICTURE, RECIPE, detector, ensemble_of, picture_of, rays_in, surfaces_of
 
 from nanostream.render import backend
 
@@ -36,8 +36,7 @@ def independent(row: Any, column: Any, sample: Any, samples: int, key: Any) -> t
 
 def seen(picture: np.ndarray) -> np.ndarray:
     """Behind the detector's blur and gain."""
-    detector = RECIPE.detector
-    return scipy.ndimage.gaussian_filter(picture, detector.blur_px.mean) * detector.gain.mean
+    return scipy.ndimage.gaussian_filter(picture, detector()["blur_px"]) * detector()["gain"]
 
 
 def error() -> None:
@@ -53,7 +52,7 @@ def error() -> None:
         table = surfaces_of(ensemble, index)
         outline, light = picture_of((REFERENCE_SPP, REFERENCE_SPP, REFERENCE_SPP // 4), ensemble, table, 10**6)
         truth = seen(light.radiance)
-        noise = RECIPE.detector.shot_noise.mean * truth + RECIPE.detector.read_noise.mean**2
+        noise = detector()["shot_noise"] * truth + detector()["read_noise"] ** 2
         level = np.digitize(truth, LEVELS) - 1
         for k, (name, counts) in enumerate(plans):
             shade.points = independent if name == "independent" else sampler.points

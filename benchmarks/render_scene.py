@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import statistics
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,12 @@ from nanostream.recipe import Recipe
 from nanostream.scene.config import SceneConfig
 from nanostream.scene.ensemble import build_ensemble
 from nanostream.seeding import Purpose, generator
-from nanostream.texture.distribution import DistributionTexture
+from nanostream.texture.learned import DETECTOR, LearnedTexture
 
 RECIPE = Recipe.preset("tio2-sem")
 PICTURE = RECIPE.picture
 SIZE = {"height": PICTURE.height, "width": PICTURE.width, "pixel_nm": PICTURE.pixel_nm}
+PICTURES = 101
 EXTENT = {"height_nm": PICTURE.height * PICTURE.pixel_nm, "width_nm": PICTURE.width * PICTURE.pixel_nm}
 
 
@@ -26,8 +29,26 @@ def ensemble_of(index: int) -> Any:
 
 def surfaces_of(ensemble: Any, index: int) -> Any:
     """Its surfaces, with every particle on the ground."""
-    assert isinstance(RECIPE.texture, DistributionTexture)
-    return RECIPE.texture.draw(generator(0, index, Purpose.TEXTURE), lift=np.zeros(len(ensemble)), **SIZE)
+    return look_of(index, len(ensemble)).table
+
+
+def look_of(index: int, count: int = 0) -> Any:
+    """Its surfaces and detector; count: its particles."""
+    return learned().draw(generator(0, index, Purpose.TEXTURE), lift=np.zeros(count), **SIZE)
+
+
+@functools.cache
+def learned() -> Any:
+    """The recipe's texture."""
+    assert isinstance(RECIPE.texture, LearnedTexture)
+    return RECIPE.texture.load()
+
+
+@functools.cache
+def detector() -> dict[str, float]:
+    """The median of each of the detector's settings over pictures."""
+    drawn = [look_of(index).detector for index in range(PICTURES)]
+    return {name: statistics.median(each[name] for each in drawn) for name in DETECTOR}
 
 
 def picture_of(counts: tuple[int, int, int], ensemble: Any, table: Any, seed: int) -> Any:
@@ -43,10 +64,13 @@ def picture_of(counts: tuple[int, int, int], ensemble: Any, table: Any, seed: in
 
 
 def rays_in(counts: tuple[int, int, int], owner: np.ndarray) -> int:
-    """Camera and occlusion rays of the light; those of the ids are not counted."""
+    """Most rays of the light: to a particle, to the sky and, from tilted surfaces, below the horizon.
+
+    Those of the ids are not counted.
+    """
     from nanostream.render.particles import edges
 
     edge = edges(owner)
     inside = int(((owner > 0) & ~edge).sum())
     ground = owner.size - inside - int(edge.sum())
-    return 2 * (inside * counts[0] + int(edge.sum()) * counts[1]) + ground * counts[2]
+    return 3 * (inside * counts[0] + int(edge.sum()) * counts[1]) + ground * counts[2]

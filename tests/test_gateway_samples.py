@@ -121,7 +121,7 @@ def test_variant_stands_in_the_address(address: str) -> None:
     assert told["recipe"] == variant.hash
     meta = get(f"{address}/v1/tio2-sem,scene.sizes.median_nm=150.5/samples/0/1/meta.json").json()
     assert meta["recipe"] == variant.hash
-    one, two = ("detector.gain.mean=0.35", "scene.sizes.sigma=0.45")
+    one, two = ("scene.sizes.median_nm=150", "scene.sizes.sigma=0.45")
     hashes = {get(f"{address}/v1/tio2-sem,{a},{b}").json()["recipe"] for a, b in ((one, two), (two, one))}
     assert len(hashes) == 1
 

@@ -113,6 +113,6 @@ def test_another_seed_or_recipe_gives_other_bytes(recipe: Recipe) -> None:
     """The digest of one_stream sees what it should see."""
     sample = render(recipe, 5, SEED)
     assert render(recipe, 5, SEED).digest() == sample.digest()
-    other = recipe.replaced("detector.gain.mean=0.9")
+    other = recipe.replaced('texture.fixed={"gain": 0.9}')
     for pair in (render(recipe, 5, SEED + 1), render(recipe, 6, SEED), render(other, 5, SEED)):
         assert not torch.equal(torch.from_numpy(pair.image), torch.from_numpy(sample.image))

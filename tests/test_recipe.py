@@ -54,7 +54,7 @@ def test_unknown_preset_names_the_nearest() -> None:
 def test_a_wrong_field_is_named_with_its_value(assignment: str, message: str) -> None:
     """The error names the field and what came."""
     with pytest.raises(RecipeError, match=message):
-        Recipe.preset("tio2-sem").replaced(assignment)
+        Recipe.preset("tio2-him").replaced(assignment)
 
 
 def test_a_field_is_replaced() -> None:

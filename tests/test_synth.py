@@ -137,25 +137,28 @@ def test_total_noise_is_the_detectors_at_every_grey_level() -> None:
 
     What the few samples a pixel leave counts towards the detector's noise; without that it would be more.
     """
-    quiet = ("shot_noise", "read_noise", "line_noise")
-    fixed = ("blur_px", "gain", "gamma", *quiet)
-    held = {name: getattr(Recipe.preset("tio2-sem").detector, name).mean for name in fixed} | {"line_noise": 0.0}
-    settings = [f'detector.{name}={{"mean": {value}, "low": 0}}' for name, value in held.items()]
-    recipe = Recipe.preset("tio2-sem").replaced(*settings, "picture.height=128", "picture.width=128")
+    held = {"blur_px": 0.6, "gain": 0.3, "gamma": 1.0, "offset": 0.0, "line_noise": 0.0}
+    shot_noise, read_noise = 2e-3, 1e-2
+
+    def noisy(*settings: str, **noise: float) -> Synth:
+        fixed = f"texture.fixed={json.dumps(held | noise)}"
+        preset = Recipe.preset("tio2-sem")
+        return Synth(preset.replaced(fixed, "picture.height=128", "picture.width=128", *settings))
+
     many = [f"camera.{name}_samples={count}" for name, count in (("particle", 512), ("edge", 1024), ("ground", 128))]
-    silent = [f'detector.{name}={{"mean": 0, "low": 0}}' for name in quiet]
-    truth, sample = Synth(recipe.replaced(*many, *silent)), Synth(recipe)
-    few = Synth(recipe.replaced("camera.particle_samples=8", "camera.edge_samples=16", "camera.ground_samples=2"))
-    detector = recipe.detector
+    truth = noisy(*many, shot_noise=0.0, read_noise=0.0)
+    noise = {"shot_noise": shot_noise, "read_noise": read_noise}
+    sample = noisy(**noise)
+    few = noisy("camera.particle_samples=8", "camera.edge_samples=16", "camera.ground_samples=2", **noise)
     levels = np.array([0.0, 0.1, 0.25, 0.45, 0.7, 0.9])
     for synth in (sample, few):
         off: list[list[float]] = [[] for _ in levels[1:]]
         for index in range(12):
             clean = truth.render(seed=1, index=index).image / 255
-            noise = synth.render(seed=1, index=index).image / 255 - clean
-            sd = np.sqrt(detector.shot_noise.mean * clean + detector.read_noise.mean**2 + 2 / 12 / 255**2)
+            left = synth.render(seed=1, index=index).image / 255 - clean
+            sd = np.sqrt(shot_noise * clean + read_noise**2 + 2 / 12 / 255**2)
             for k, inside in enumerate(off):
-                inside.extend((noise / sd)[(clean > levels[k]) & (clean < levels[k + 1])].tolist())
+                inside.extend((left / sd)[(clean > levels[k]) & (clean < levels[k + 1])].tolist())
         for inside in off:
             assert len(inside) > 500
             assert np.sqrt(np.mean(np.square(inside))) == pytest.approx(1, abs=0.1)
@@ -177,7 +180,7 @@ COUNT_KERNELS = """
 from nanostream.recipe import Recipe
 from nanostream.synth import Synth
 recipes = [Recipe.preset("tio2-sem").replaced("picture.height=64", "picture.width=64")]
-recipes.append(recipes[0].replaced("texture.particle.specular.mean=0.5", "detector.gain.mean=0.5"))
+recipes.append(recipes[0].replaced('texture.fixed={"specular": 0.5, "gain": 0.5}'))
 synths = [Synth(recipe) for recipe in recipes]
 import drjit as dr
 index = next(i for i in range(99) if synths[0].render(seed=0, index=i).mask.any())

@@ -55,6 +55,9 @@ def knobs_of(recipe: Any) -> list[Knob]:
     values = json.loads(recipe.dump())
     knobs = []
     for field, (label, low, high) in _KNOBS.items():
+        if field.startswith("detector.") and values.get("texture", {}).get("kind") == "learned":
+            # It brings its own.
+            continue
         *parents, last = field.split(".")
         parent: Any = values
         for part in parents:
