@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["LAYERS", "draw_noise", "film_relief", "skin_relief", "smooth_field"]
+__all__ = ["LAYERS", "draw_noise", "film_relief", "skin_relief"]
 
 LAYERS = 9
 """Fields of white noise that one picture takes."""
@@ -32,14 +32,19 @@ _FINER = 0.4
 def draw_noise(rng: np.random.Generator, *, height: int, width: int) -> npt.NDArray[np.complex64]:
     """Spectra of F fields of white noise of unit variance, (F, H, W // 2 + 1).
 
-    Even bytes serve: smoothing makes their sum normal, and normal numbers would take longer than all the rest.
+    Drawn as spectra, which saves transforming them. Even bytes serve: smoothing makes their sum normal, and normal
+    numbers would take longer than all the rest.
     """
-    # SciPy's transform takes several rows at a time: a third of NumPy's time.
-    import scipy.fft
-
-    white = np.frombuffer(rng.bytes(LAYERS * height * width), np.uint8).reshape(LAYERS, height, width)
-    unit = (white.astype(np.float32) - np.float32(127.5)) * np.float32(1 / _BYTE_SD)
-    return np.asarray(scipy.fft.rfft2(unit))
+    half = width // 2 + 1
+    even = np.frombuffer(rng.bytes(LAYERS * height * half * 2), np.uint8).astype(np.float32)
+    scale = np.sqrt(height * width / 2) / _BYTE_SD
+    spectra = ((even - np.float32(127.5)) * np.float32(scale)).view(np.complex64).reshape(LAYERS, height, half)
+    # Real fields have spectra that are their own mirror images, which shows where a half spectrum holds both sides.
+    for column in (0,) if width % 2 else (0, width // 2):
+        one = spectra[..., column]
+        mirrored = np.roll(one[:, ::-1], 1, axis=1).conj()
+        spectra[..., column] = (one + mirrored) * np.float32(np.sqrt(0.5))
+    return spectra
 
 
 def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: float, light: Any, xp: Any) -> Any:
@@ -48,15 +53,16 @@ def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: 
     values: effects by name. noise: (..., F, H, W // 2 + 1). light: direction in radians that ridges face.
     """
 
-    def field(layer: int, size_nm: Any, *, ragged: Any = 0.0) -> Any:
-        return smooth_field(noise[..., layer, :, :], size_nm / pixel_nm, width=width, ragged=ragged, xp=xp)
+    def smoothed(layer: int, size_nm: Any, *, ragged: Any = 0.0) -> Any:
+        return _smoothed(noise[..., layer, :, :], size_nm / pixel_nm, width=width, ragged=ragged, xp=xp)
 
-    relief = 1 + values["grain"] * field(0, values["grain_nm"]) + values["mottle"] * field(1, values["mottle_nm"])
-    slopes = _slope(noise[..., 8, :, :], values["waves_nm"] / pixel_nm, light, width=width, xp=xp)
-    relief = relief + values["waves"] * slopes
+    # Spectra are added, so that one transform does for three fields.
+    spectrum = values["grain"] * smoothed(0, values["grain_nm"]) + values["mottle"] * smoothed(1, values["mottle_nm"])
+    slopes = _sloping(noise[..., 8, :, :], values["waves_nm"] / pixel_nm, light, width=width, xp=xp)
+    relief = 1 + _field(spectrum + values["waves"] * slopes, width, xp)
     for layer, kind in ((2, "islands"), (4, "wrinkles")):
         size_nm = values[f"{kind}_nm"]
-        above = field(layer, size_nm, ragged=values["ragged"]) - values[f"{kind}_level"]
+        above = _field(smoothed(layer, size_nm, ragged=values["ragged"]), width, xp) - values[f"{kind}_level"]
         right = (xp.roll(above, -1, -1) - xp.roll(above, 1, -1)) / 2
         down = (xp.roll(above, -1, -2) - xp.roll(above, 1, -2)) / 2
         slope = xp.sqrt(right * right + down * down + (0.05 * pixel_nm / size_nm) ** 2)
@@ -64,7 +70,8 @@ def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: 
         facing = (right * xp.cos(light) + down * xp.sin(light)) / slope
         ridge = values[kind] * xp.exp(-d * d) * (1 + values[f"{kind}_facing"] * (facing - 1))
         inside = values[f"{kind}_step"] * _logistic(d, xp)
-        shown = _logistic((field(layer + 1, size_nm) - values[f"{kind}_shown"]) / _SOFT, xp)
+        where = _field(smoothed(layer + 1, size_nm), width, xp)
+        shown = _logistic((where - values[f"{kind}_shown"]) / _SOFT, xp)
         relief = relief + shown * (ridge + inside)
     return _not_negative(relief)
 
@@ -72,13 +79,22 @@ def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: 
 def skin_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: float, xp: Any) -> Any:
     """(..., H, W) brightness of the particles relative to a smooth surface: mottling, and streaks along the rows."""
     size, length = values["skin_nm"] / pixel_nm, values["streak_nm"] / pixel_nm
-    mottle = smooth_field(noise[..., 6, :, :], size, width=width, xp=xp)
-    streak = smooth_field(noise[..., 7, :, :], length, width=width, rows_alone=True, xp=xp)
-    return _not_negative(1 + values["skin"] * mottle + values["streak"] * streak)
+    mottle = _smoothed(noise[..., 6, :, :], size, width=width, xp=xp)
+    streak = _smoothed(noise[..., 7, :, :], length, width=width, rows_alone=True, xp=xp)
+    return _not_negative(1 + _field(values["skin"] * mottle + values["streak"] * streak, width, xp))
 
 
-def smooth_field(spectrum: Any, size: Any, *, width: int, ragged: Any = 0.0, rows_alone: bool = False, xp: Any) -> Any:
-    """(..., H, W) field of zero mean and unit variance with gaussian correlation, from (..., H, W // 2 + 1).
+def _field(spectrum: Any, width: int, xp: Any) -> Any:
+    """(..., H, W) of (..., H, W // 2 + 1)."""
+    # SciPy's transform takes several rows at a time: a third of NumPy's time.
+    import scipy.fft
+
+    transform = scipy.fft.irfft2 if xp is np else xp.fft.irfft2
+    return transform(spectrum, s=(spectrum.shape[-2], width))
+
+
+def _smoothed(spectrum: Any, size: Any, *, width: int, ragged: Any = 0.0, rows_alone: bool = False, xp: Any) -> Any:
+    """Spectrum (..., H, W // 2 + 1) of a field of zero mean and unit variance with gaussian correlation, from noise's.
 
     size: its standard deviation in pixels. ragged: how much of a finer field is in it. rows_alone: each row on its own.
     """
@@ -95,13 +111,12 @@ def smooth_field(spectrum: Any, size: Any, *, width: int, ragged: Any = 0.0, row
             power = power + share * other_share * (down * down).mean(-2, keepdims=True) * (along * along).mean(
                 -1, keepdims=True
             )
-    return xp.fft.irfft2(spectrum * (kept / xp.sqrt(power)), s=(spectrum.shape[-2], width))
+    return spectrum * (kept / xp.sqrt(power))
 
 
-def _slope(spectrum: Any, size: Any, light: Any, *, width: int, xp: Any) -> Any:
-    """(..., H, W) slope of a smooth field towards the light, of unit variance: waves lit from one side."""
-    height = spectrum.shape[-2]
-    rows, columns, half = _frequencies(height, width, xp)
+def _sloping(spectrum: Any, size: Any, light: Any, *, width: int, xp: Any) -> Any:
+    """Spectrum of the slope of a smooth field towards the light, of unit variance: waves lit from one side."""
+    rows, columns, half = _frequencies(spectrum.shape[-2], width, xp)
     down, right = xp.sin(light), xp.cos(light)
     steep = down * rows * _gauss(size, rows, xp) * _gauss(size, half, xp)
     steep = steep + right * _gauss(size, rows, xp) * half * _gauss(size, half, xp)
@@ -110,7 +125,7 @@ def _slope(spectrum: Any, size: Any, light: Any, *, width: int, xp: Any) -> Any:
         ((axis * _gauss(size, axis, xp)) ** 2).mean(of, keepdims=True) for axis, of in ((rows, -2), (columns, -1))
     ]
     power = down * down * tilted[0] * flat[1] + right * right * flat[0] * tilted[1]
-    return xp.fft.irfft2(spectrum * (1j * steep / xp.sqrt(power)), s=(height, width))
+    return spectrum * (1j * steep / xp.sqrt(power))
 
 
 def _gauss(size: Any, frequency: Any, xp: Any) -> Any:
