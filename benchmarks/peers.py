@@ -33,6 +33,7 @@ import time
 from typing import TYPE_CHECKING
 
 from peers_child import run_child
+from peers_pool import pools
 from peers_prepare import Prepared, prepare
 from peers_table import Row, table
 
@@ -61,6 +62,7 @@ PEERS = {
 }
 """Name on the command line: what the table calls it, and where its class stands."""
 
+SETS = ("webdataset", "mosaic", "litdata")
 CONVERTED = ("mosaic", "litdata")
 QUICK = tuple(name for name in PEERS if name not in {"ray-data-mitsuba", "zeromq-mitsuba"})
 """Mitsuba in one of the three is enough where time is short."""
@@ -92,11 +94,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ns-peers-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         prepared = prepare(pathlib.Path(scratch), names, words, recipe=RECIPE)
         measure(rows, prepared, words)
-    print(table(rows, ours=OURS))
+        print(table(rows, ours=OURS))
+        sets = {
+            name: (rows[name].title, PEERS[name][1], str(_python(name, words)))
+            for name in SETS
+            if name in rows and rows[name].runs
+        }
+        sizes = (2, 4) if words.quick else (1, 2, 3, 4, 6, 8)
+        waits = pools(prepared, sets, sizes, recipe=RECIPE, seconds=words.seconds)
     print(
         f"\n{RECIPE}, {words.workers} workers, batches of {words.batch_size}, seed {words.seed}, "
         f"{words.rounds} rounds of {words.seconds:g} s, fixed sets of {words.count}; "
-        f"training takes {prepared.train_rate:.1f} samples/s."
+        f"training takes {prepared.train_rate:.1f} samples/s.\n\n{waits}"
     )
     words.out.mkdir(parents=True, exist_ok=True)
     found = {name: row.as_dict() for name, row in rows.items()}

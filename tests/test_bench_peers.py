@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -154,4 +155,5 @@ def test_the_comparison_runs(repository: pathlib.Path, tmp_path: pathlib.Path) -
     assert found["webdataset"]["in_an_hour"] == 8
     assert found["ours"]["runs"][0]["distinct"] == found["ours"]["runs"][0]["seen"]
     assert "| nanostream |" in done.stdout
+    assert re.search(r"\| nanostream, 4 workers \| \d+\.\d % \|\n\| fixed set, WebDataset \| \d+\.\d % \|", done.stdout)
     assert (tmp_path / "peers.svg").read_text().startswith("<svg")
