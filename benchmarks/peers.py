@@ -77,6 +77,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="2, or 1 where quick")
     parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 64 where quick")
     parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--pools", type=int, nargs="*", help="sizes of the second table; 1 2 3 4 6 8, none where quick")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer-python", help="python of an environment with MosaicML streaming and litData")
@@ -100,12 +101,12 @@ def main() -> int:
             for name in SETS
             if name in rows and rows[name].runs
         }
-        sizes = (2, 4) if words.quick else (1, 2, 3, 4, 6, 8)
-        waits = pools(prepared, sets, sizes, recipe=RECIPE, seconds=words.seconds)
+        sizes = words.pools if words.pools is not None else () if words.quick else (1, 2, 3, 4, 6, 8)
+        waits = pools(prepared, sets, sizes, recipe=RECIPE, seconds=words.seconds) if sizes else ""
     print(
         f"\n{RECIPE}, {words.workers} workers, batches of {words.batch_size}, seed {words.seed}, "
         f"{words.rounds} rounds of {words.seconds:g} s, fixed sets of {words.count}; "
-        f"training takes {prepared.train_rate:.1f} samples/s.\n\n{waits}"
+        f"training takes {prepared.train_rate:.1f} samples/s.\n\n{waits}".rstrip()
     )
     words.out.mkdir(parents=True, exist_ok=True)
     found = {name: row.as_dict() for name, row in rows.items()}

@@ -17,7 +17,7 @@ from nanostream.recipe import Recipe
 from nanostream.synth import Synth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from peers_prepare import Prepared
 
@@ -27,7 +27,7 @@ _SAMPLES = 20
 
 
 def pools(
-    prepared: Prepared, sets: Mapping[str, tuple[str, str, str]], sizes: tuple[int, ...], *, recipe: str, seconds: float
+    prepared: Prepared, sets: Mapping[str, tuple[str, str, str]], sizes: Sequence[int], *, recipe: str, seconds: float
 ) -> str:
     """A line a pool and a fixed set. sets: name, class and interpreter of what reads each of them."""
     rendering = _render_seconds(recipe)

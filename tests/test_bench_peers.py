@@ -144,7 +144,7 @@ def test_every_peer_is_there(repository: pathlib.Path) -> None:
 def test_the_comparison_runs(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """In its tiniest form nanostream goes on behind a kill with the next sample, and a DataLoader with its first."""
     command = [sys.executable, repository / "benchmarks" / "peers.py", "--quick", "--only", "loader-own", "webdataset"]
-    command += ["--seconds", "0.5", "--count", "8", "--workers", "1", "--out", tmp_path]
+    command += ["--seconds", "0.5", "--count", "8", "--workers", "1", "--pools", "4", "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "peers.json").read_text())
