@@ -33,7 +33,6 @@ import time
 from typing import TYPE_CHECKING
 
 from peers_child import run_child
-from peers_pool import pools
 from peers_prepare import Prepared, prepare
 from peers_table import Row, table
 
@@ -62,7 +61,6 @@ PEERS = {
 }
 """Name on the command line: what the table calls it, and where its class stands."""
 
-SETS = ("webdataset", "mosaic", "litdata")
 CONVERTED = ("mosaic", "litdata")
 QUICK = tuple(name for name in PEERS if name not in {"ray-data-mitsuba", "zeromq-mitsuba"})
 """Mitsuba in one of the three is enough where time is short."""
@@ -73,11 +71,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=tuple(PEERS), metavar="NAME", help=", ".join(PEERS))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seconds", type=float, help="of each of the two parts; 10, or 2 where quick")
+    parser.add_argument("--seconds", type=float, help="of each of the two parts; 10, or 3 where quick")
     parser.add_argument("--rounds", type=int, help="2, or 1 where quick")
     parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 64 where quick")
     parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--pools", type=int, nargs="*", help="sizes of the second table; 1 2 3 4 6 8, none where quick")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer-python", help="python of an environment with MosaicML streaming and litData")
@@ -86,7 +83,7 @@ def main() -> int:
     words = parser.parse_args()
     # As Ctrl-C does: what was started is ended, and the folder removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    words.seconds = words.seconds or (2.0 if words.quick else 10.0)
+    words.seconds = words.seconds or (3.0 if words.quick else 10.0)
     words.rounds = words.rounds or (1 if words.quick else 2)
     words.count = words.count or (64 if words.quick else 512)
     names = list(dict.fromkeys([OURS, *(words.only or (QUICK if words.quick else PEERS))]))
@@ -95,18 +92,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ns-peers-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         prepared = prepare(pathlib.Path(scratch), names, words, recipe=RECIPE)
         measure(rows, prepared, words)
-        print(table(rows, ours=OURS))
-        sets = {
-            name: (rows[name].title, PEERS[name][1], str(_python(name, words)))
-            for name in SETS
-            if name in rows and rows[name].runs
-        }
-        sizes = words.pools if words.pools is not None else () if words.quick else (1, 2, 3, 4, 6, 8)
-        waits = pools(prepared, sets, sizes, recipe=RECIPE, seconds=words.seconds) if sizes else ""
+    print(table(rows, ours=OURS))
     print(
         f"\n{RECIPE}, {words.workers} workers, batches of {words.batch_size}, seed {words.seed}, "
         f"{words.rounds} rounds of {words.seconds:g} s, fixed sets of {words.count}; "
-        f"training takes {prepared.train_rate:.1f} samples/s.\n\n{waits}".rstrip()
+        f"training takes {prepared.train_rate:.1f} samples/s."
     )
     words.out.mkdir(parents=True, exist_ok=True)
     found = {name: row.as_dict() for name, row in rows.items()}

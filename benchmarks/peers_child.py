@@ -43,10 +43,10 @@ class _Family:
 
 def run_child(python: str, settings: dict[str, Any], *, limit_seconds: float) -> dict[str, Any] | str:
     """What a peer showed, its memory, and what came after its kill; or in a sentence why it failed."""
-    first = started(python, settings, limit_seconds=limit_seconds)
+    first = _started(python, settings, limit_seconds=limit_seconds)
     if isinstance(first, str):
         return first
-    again = started(python, settings | {"resume": True}, limit_seconds=limit_seconds)
+    again = _started(python, settings | {"resume": True}, limit_seconds=limit_seconds)
     used = set(first.pop("used"))
     begin, after = first.pop("begin"), first.pop("after")
     if isinstance(again, str):
@@ -62,7 +62,7 @@ def run_child(python: str, settings: dict[str, Any], *, limit_seconds: float) ->
     return first | {"resumed": verdict}
 
 
-def started(python: str, settings: dict[str, Any], *, limit_seconds: float) -> dict[str, Any] | str:
+def _started(python: str, settings: dict[str, Any], *, limit_seconds: float) -> dict[str, Any] | str:
     """What a peer's process says, its peak memory, and how many processes its kill left behind."""
     with tempfile.TemporaryDirectory() as name:
         file, log = pathlib.Path(name, "settings.json"), pathlib.Path(name, "log.txt")

@@ -53,8 +53,6 @@ class Settings:
     """Of each of the two parts."""
     train_rate: float | None = None
     """Samples/s that training takes; None: 0.8 of what this peer delivered."""
-    render_seconds: float = 0.0
-    """What a sample takes a worker that only sleeps."""
     resume: bool = False
 
 

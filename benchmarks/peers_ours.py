@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from nanostream.dataset import StreamingDataset
 from nanostream.recipe import Recipe
-from nanostream.testing import FakeRecipe, FakeSynth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,19 +34,3 @@ class Nanostream:
     def state(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The place behind the batch."""
         return self._dataset.state_dict(after=batch)
-
-
-class Sleeping(Nanostream):
-    """The same over workers that sleep for half to one and a half times as long as a sample takes, and do no work."""
-
-    def __init__(self, settings: Settings) -> None:
-        picture = Recipe.named(settings.recipe).picture
-        half = settings.render_seconds / 2
-        self._dataset = StreamingDataset(
-            FakeRecipe(height=picture.height, width=picture.width),
-            synth=functools.partial(FakeSynth, seconds=half, jitter_seconds=2 * half),
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            engine="ray",
-            workers=settings.workers,
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -144,7 +143,7 @@ def test_every_peer_is_there(repository: pathlib.Path) -> None:
 def test_the_comparison_runs(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """In its tiniest form nanostream goes on behind a kill with the next sample, and a DataLoader with its first."""
     command = [sys.executable, repository / "benchmarks" / "peers.py", "--quick", "--only", "loader-own", "webdataset"]
-    command += ["--seconds", "0.5", "--count", "8", "--workers", "1", "--pools", "4", "--out", tmp_path]
+    command += ["--seconds", "0.5", "--count", "8", "--workers", "1", "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "peers.json").read_text())
@@ -155,5 +154,4 @@ def test_the_comparison_runs(repository: pathlib.Path, tmp_path: pathlib.Path) -
     assert found["webdataset"]["in_an_hour"] == 8
     assert found["ours"]["runs"][0]["distinct"] == found["ours"]["runs"][0]["seen"]
     assert "| nanostream |" in done.stdout
-    assert re.search(r"\| nanostream, 4 workers \| \d+\.\d % \|\n\| fixed set, WebDataset \| \d+\.\d % \|", done.stdout)
     assert (tmp_path / "peers.svg").read_text().startswith("<svg")
