@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from nanostream.errors import PictureError, RecipeError, TextureError
+from nanostream.errors import PictureError, TextureError
 from nanostream.gan.check import Check
 from nanostream.gan.effect_network import PRIOR_SD, EffectNetwork
 from nanostream.gan.fit import Fit, FitConfig
@@ -33,7 +33,7 @@ from nanostream.seeding import Purpose, generator
 from nanostream.synth import ParticlePictures, Synth
 from nanostream.texture.effects import EFFECTS
 from nanostream.texture.latent import LatentMap
-from nanostream.texture.learned import LearnedLook, LearnedTexture
+from nanostream.texture.learned import LearnedLook
 from nanostream.texture.learned_file import load_learned
 
 if TYPE_CHECKING:
@@ -281,22 +281,6 @@ def test_learned_recipes_move_with_their_texture(tmp_path: pathlib.Path) -> None
     still = found[0].replaced('texture.fixed={"read_noise": 0.05}')
     assert still.hash != found[0].hash
     assert Synth(still).render(seed=3, index=5).image.std() > images[0].std()
-
-
-def test_variety_is_how_much_pictures_differ() -> None:
-    """Twice the variety gives detectors that differ more, in a recipe of another hash; none at all is refused."""
-    recipes = [Recipe.preset("tio2-sem").replaced(f"texture.variety={variety}") for variety in (1, 2)]
-    assert recipes[0].hash != recipes[1].hash
-    spreads = []
-    for recipe in recipes:
-        assert isinstance(recipe.texture, LearnedTexture)
-        look, size = recipe.texture.load(), {"height": 8, "width": 8, "pixel_nm": PIXEL_NM}
-        drawn = [look.draw(np.random.default_rng(i), lift=np.zeros(0), **size).detector["gain"] for i in range(100)]
-        spreads.append(np.std(np.log(drawn)))
-    assert 1.3 < spreads[1] / spreads[0] < 2.5
-    for none in ("0", "4"):
-        with pytest.raises(RecipeError, match="variety"):
-            Recipe.preset("tio2-sem").replaced(f"texture.variety={none}")
 
 
 def test_pictures_that_cannot_be_learned_from() -> None:

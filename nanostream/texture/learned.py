@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pydantic
@@ -47,9 +47,6 @@ class LearnedTexture(pydantic.BaseModel):
     """What `nanostream fit` wrote; `nanostream:NAME` is a file that ships with the package."""
     fixed: dict[str, float] = {}
     """Effects held at a value instead of drawn, by name, such as blur_px."""
-    variety: Annotated[float, pydantic.Field(gt=0, le=3)] = 1.0
-    """Standard deviation of the latents. At 1 pictures differ as those that were learned from do; over 1 they differ
-    more, which helps what is trained on them (domain randomization: Tobin et al. 2017)."""
 
     @pydantic.field_validator("fixed")
     @classmethod
@@ -62,7 +59,7 @@ class LearnedTexture(pydantic.BaseModel):
 
     def load(self) -> LearnedLook:
         """The texture in the file; raises TextureError if there is none."""
-        return LearnedLook(load_learned(self.file).latent, self.fixed, variety=self.variety)
+        return LearnedLook(load_learned(self.file).latent, self.fixed)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -75,15 +72,15 @@ class Look:
 
 
 class LearnedLook:
-    """Draws what pictures look like; fixed: effects held at a value; variety: standard deviation of the latents."""
+    """Draws what pictures look like; fixed: effects held at a value."""
 
-    def __init__(self, latent: LatentMap, fixed: Mapping[str, float] | None = None, *, variety: float = 1.0) -> None:
+    def __init__(self, latent: LatentMap, fixed: Mapping[str, float] | None = None) -> None:
         if set(latent.effects) != set(EFFECTS):
             odd = min(set(latent.effects) ^ set(EFFECTS))
             msg = f"expected a learned texture with the effects of this version, got one that differs in {odd!r}"
             msg += ": fit it anew or update nanostream"
             raise TextureError(msg)
-        self._latent, self._fixed, self._variety = latent, dict(fixed or {}), variety
+        self._latent, self._fixed = latent, dict(fixed or {})
 
     def draw(
         self, rng: np.random.Generator, *, lift: npt.NDArray[np.float64], height: int, width: int, pixel_nm: float
@@ -92,7 +89,7 @@ class LearnedLook:
 
         lift: (N,) float64, how much higher each particle lies than on the ground, in its own radii.
         """
-        drawn = self._latent.values(self._variety * rng.standard_normal((1, self._latent.latents)))
+        drawn = self._latent.values(rng.standard_normal((1, self._latent.latents)))
         values = {name: float(value[0]) for name, value in drawn.items()} | self._fixed
         light = rng.uniform(0, 2 * np.pi)
         gain, rim = rng.standard_normal((2, len(lift)))
