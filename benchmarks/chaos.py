@@ -11,6 +11,7 @@ wait for a sample; `peak` the bytes asked for and not handed on; `end` the time 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import sys
 import time
@@ -31,9 +32,11 @@ def main() -> int:
     rows: list[Row] = []
     until = time.monotonic() + 60 * words.minutes
     for seed in itertools.count(words.seed):
-        with small_ray():
-            rows += [disturbance(seed) for disturbance in IN_ONE_RAY]
-        rows += [disturbance(seed) for disturbance in IN_THEIR_OWN]
+        # Ray prints there what it thinks of each death.
+        with contextlib.redirect_stdout(sys.stderr):
+            with small_ray():
+                rows += [disturbance(seed) for disturbance in IN_ONE_RAY]
+            rows += [disturbance(seed) for disturbance in IN_THEIR_OWN]
         if time.monotonic() >= until:
             break
     print(table(worst(rows)))

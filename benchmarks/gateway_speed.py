@@ -44,7 +44,7 @@ def speed(count: int = 320, rounds: int = 3) -> None:
         verdict(f"{told}: {100 * rate / bare:.1f} % (at least 90 %)", good=rate / bare >= _LEAST_SHARE)
 
 
-def cached(count: int = 64) -> None:
+def cached(count: int = 64, seconds: int = 8) -> None:
     """Samples from memory one by one, and a shard from the disk, from one process."""
     with server("--shard-size", str(count)) as (_, address, _):
         base = f"/v1/{RECIPE}"
@@ -56,7 +56,7 @@ def cached(count: int = 64) -> None:
         }
         for name, paths in kinds.items():
             nbytes = sum(len(get(address + path)[1]) for path in paths) / count
-            rate = _requests_rate(address, paths)
+            rate = _requests_rate(address, paths, seconds)
             told = f"{rate:.0f} cached {name}/s, {nbytes / 1e3:.0f} kB each (over {_LEAST_CACHED})"
             verdict(told, good=rate > _LEAST_CACHED)
         url = f"{address}{base}/shards/0/000000.tar"
@@ -107,7 +107,7 @@ def _stream_rate(address: str, seed: int, count: int) -> float:
     return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
-def _requests_rate(address: str, paths: list[str]) -> float:
+def _requests_rate(address: str, paths: list[str], seconds: int) -> float:
     """Answers/s over 16 connections that stay open."""
     with tempfile.TemporaryDirectory() as folder:
         script = pathlib.Path(folder, "paths.lua")
@@ -116,7 +116,7 @@ def _requests_rate(address: str, paths: list[str]) -> float:
             f"local paths, at = {{{listed}}}, 0\n"
             "function request() at = at % #paths + 1; return wrk.format('GET', paths[at]) end\n"
         )
-        words = [tool("wrk"), "-t1", "-c16", "-d8s", "-s", str(script), address]
+        words = [tool("wrk"), "-t1", "-c16", f"-d{seconds}s", "-s", str(script), address]
         told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in told, told
     return float(next(line for line in told.splitlines() if "Requests/sec" in line).split()[1])

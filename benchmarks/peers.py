@@ -62,8 +62,8 @@ PEERS = {
 """Name on the command line: what the table calls it, and where its class stands."""
 
 CONVERTED = ("mosaic", "litdata")
-QUICK = tuple(name for name in PEERS if name not in {"ray-data-mitsuba", "zeromq-mitsuba"})
-"""Mitsuba in one of the three is enough where time is short."""
+QUICK = tuple(name for name in PEERS if name not in {"ours-1", "ray-data-mitsuba", "zeromq-mitsuba"})
+"""Mitsuba in one of the three is enough where time is short, and pools.py shows what too few workers cost."""
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=tuple(PEERS), metavar="NAME", help=", ".join(PEERS))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seconds", type=float, help="of each of the two parts; 10, or 3 where quick")
+    parser.add_argument("--seconds", type=float, help="of each of the two parts; 10, or 2 where quick")
     parser.add_argument("--rounds", type=int, help="2, or 1 where quick")
     parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 64 where quick")
     parser.add_argument("--workers", type=int, default=cores())
@@ -83,7 +83,7 @@ def main() -> int:
     words = parser.parse_args()
     # As Ctrl-C does: what was started is ended, and the folder removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    words.seconds = words.seconds or (3.0 if words.quick else 10.0)
+    words.seconds = words.seconds or (2.0 if words.quick else 10.0)
     words.rounds = words.rounds or (1 if words.quick else 2)
     words.count = words.count or (64 if words.quick else 512)
     names = list(dict.fromkeys([OURS, *(words.only or (QUICK if words.quick else PEERS))]))

@@ -41,19 +41,23 @@ class _Family:
         self.peak_bytes, self._looked = max(self.peak_bytes, total), time.monotonic()
 
 
-def run_child(python: str, settings: dict[str, Any], *, limit_seconds: float) -> dict[str, Any] | str:
-    """What a peer showed, its memory, and what came after its kill; or in a sentence why it failed."""
+def run_child(
+    python: str, settings: dict[str, Any], *, limit_seconds: float, again: bool = True
+) -> dict[str, Any] | str:
+    """What a peer showed, its memory, and with `again` what came after its kill; or in a sentence why it failed."""
     first = _started(python, settings, limit_seconds=limit_seconds)
     if isinstance(first, str):
         return first
-    again = _started(python, settings | {"resume": True}, limit_seconds=limit_seconds)
+    if not again:
+        return first
+    second = _started(python, settings | {"resume": True}, limit_seconds=limit_seconds)
     used = set(first.pop("used"))
     begin, after = first.pop("begin"), first.pop("after")
-    if isinstance(again, str):
+    if isinstance(second, str):
         return first | {"resumed": "failed"}
-    got = again["resumed"]
+    got = second["resumed"]
     # A set that has come round to its beginning could go on and begin again with the same samples.
-    if again["state"] and got == after:
+    if second["state"] and got == after:
         verdict = "the next sample"
     elif got[: len(begin)] == begin:
         verdict = f"the first sample: {len(used & set(got))} of {len(got)} again"

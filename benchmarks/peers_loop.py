@@ -82,6 +82,27 @@ def window_rates(arrivals: list[float], size: int) -> list[float]:
     return [size * each / (after - before) for before, after in itertools.pairwise(edges)]
 
 
+def share_waited(
+    stream: Iterator[dict[str, Any]], *, train_seconds: float, seconds: float
+) -> tuple[list[float], list[list[int]]]:
+    """Shares of its time that a training waits which sleeps `train_seconds` for each batch, and the indices taken.
+
+    A share each of five windows that take `seconds` together, or two batches each.
+    """
+    shares, consumed = [], []
+    for _ in range(WINDOWS):
+        waited, began = 0.0, time.perf_counter()
+        for number in itertools.count():
+            asked = time.perf_counter()
+            consumed.append(indices(next(stream)))
+            waited += time.perf_counter() - asked
+            time.sleep(train_seconds)
+            if time.perf_counter() - began >= seconds / WINDOWS and number:
+                break
+        shares.append(waited / (time.perf_counter() - began))
+    return shares, consumed
+
+
 def measure(peer: Peer, settings: Settings, state_file: pathlib.Path) -> dict[str, Any]:
     """Everything but the resume: seconds to the first batch, rates, share waited, indices."""
     stream = peer.batches(None)
@@ -99,15 +120,8 @@ def measure(peer: Peer, settings: Settings, state_file: pathlib.Path) -> dict[st
             break
     rates = window_rates(arrivals, settings.batch_size)
     train_rate = settings.train_rate or 0.8 * statistics.median(rates)
-    waited, began = 0.0, time.perf_counter()
-    for number in itertools.count():
-        asked = time.perf_counter()
-        consumed.append(indices(next(stream)))
-        waited += time.perf_counter() - asked
-        time.sleep(settings.batch_size / train_rate)
-        if time.perf_counter() - began >= settings.seconds and number:
-            break
-    share = waited / (time.perf_counter() - began)
+    waits, some = share_waited(stream, train_seconds=settings.batch_size / train_rate, seconds=settings.seconds)
+    consumed += some
     batch = next(stream)
     consumed.append(indices(batch))
     state = peer.state(batch)
@@ -119,7 +133,7 @@ def measure(peer: Peer, settings: Settings, state_file: pathlib.Path) -> dict[st
         "first_seconds": first,
         "rates": rates,
         "train_rate": train_rate,
-        "waited": share,
+        "waits": waits,
         "seen": len(used),
         "distinct": len(set(used)),
         "used": sorted(set(used)),

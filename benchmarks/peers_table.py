@@ -37,6 +37,11 @@ class Row:
             return self.rate * _HOUR
         return max(run["distinct"] for run in self.runs)
 
+    @property
+    def waited(self) -> float:
+        """Share of its time that the training waits: the median over all windows of all rounds."""
+        return statistics.median(share for run in self.runs for share in run["waits"])
+
     def median(self, what: str) -> float:
         """Of a figure over the rounds."""
         return statistics.median(run[what] for run in self.runs)
@@ -65,7 +70,7 @@ def table(rows: dict[str, Row], *, ours: str) -> str:
             row.title,
             f"{row.rate:.1f} ({min(row.rates):.1f} to {max(row.rates):.1f})",
             f"{statistics.median(ratios):.2f}" if ratios else "",
-            f"{100 * row.median('waited'):.1f} %",
+            f"{100 * row.waited:.1f} %",
             f"{row.median('first_seconds'):.1f} s",
             f"{row.median('peak_bytes') / 1e6:.0f} MB",
             f"{row.disk_bytes / 1e6:.1f} MB",

@@ -83,12 +83,11 @@ class Section:
     def _more(self, sources: Sources, *, quick: bool) -> list[str]:
         """Words that depend on where things are."""
         out, words = str(sources.out), list[str]()
-        if self.name in {"scaling", "soak"}:
+        if self.name in {"peers", "pools", "scaling", "soak"}:
             words += ["--out", out, "--seed", str(sources.seed)]
         if self.name == "scaling":
             words += [word for price in sources.prices for word in ("--price", price)]
         if self.name == "peers":
-            words += ["--out", out, "--seed", str(sources.seed)]
             words += ["--blender-python", sources.blender_python] if sources.blender_python else []
         if self.name in {"peers", "storage"} and sources.peer_python:
             words += ["--peer-python", sources.peer_python]
@@ -115,14 +114,14 @@ SECTIONS = (
         name="gateway",
         title="The gateway",
         script="gateway.py",
-        quick=("cached", "end"),
+        quick=("quick", "end"),
         programs=("curl", "wrk"),
     ),
     Section(
         name="realism",
         title="How real the pictures are",
         script="realism.py",
-        quick=("--count", "6", "--no-network"),
+        quick=("--count", "4", "--no-network"),
     ),
     Section(
         name="segmentation",
@@ -132,11 +131,12 @@ SECTIONS = (
         quick=("study", "--steps", "20", "--seeds", "1", "--arms", "fresh", "fixed-100", "otsu"),
     ),
     Section(name="peers", title="Beside what a user would pick instead", script="peers.py", quick=("--quick",)),
+    Section(name="pools", title="How large a pool a training needs", script="pools.py", quick=("--quick",)),
     Section(
         name="scaling",
         title="Scaling",
         words=("scaling",),
-        quick=("scaling", "--rounds", "1", "--seconds", "6"),
+        quick=("scaling", "--rounds", "1", "--seconds", "4"),
     ),
     Section(
         name="simulate",
@@ -149,7 +149,7 @@ SECTIONS = (
         name="soak",
         title="Soak",
         words=("soak", "--minutes", "60"),
-        quick=("soak", "--minutes", "0.5"),
+        quick=("soak", "--minutes", "0.25"),
     ),
 )
 """In the order of the report."""

@@ -28,6 +28,7 @@ Part = Literal[
     "realism",
     "segmentation",
     "peers",
+    "pools",
     "scaling",
     "simulate",
     "soak",
