@@ -7,6 +7,7 @@ one will do: `testing.SimulatedPool`.
 from __future__ import annotations
 
 import collections
+import heapq
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,10 @@ class Flight:
         self._clock = clock
         self._name = uuid.uuid4().hex
         self._window: collections.deque[Lease] = collections.deque()
+        self._taken = 0
+        # Numbers of leases that may have to be asked of somebody, the smallest first: looking through the whole
+        # window after each reply would take most of the time of a thousand workers.
+        self._todo: list[int] = []
         self._asked: dict[Any, Ask] = {}
         self._number = 0
         self._held = 0
@@ -114,20 +119,36 @@ class Flight:
             fresh = next(self._leases, None)
             if fresh is None:
                 break
-            self._window.append(Lease(fresh))
+            self._window.append(Lease(fresh, number=self._taken))
+            heapq.heappush(self._todo, self._taken)
+            self._taken += 1
             self._held += len(fresh)
         self._counters.in_flight(len(self._window), self._held * self._sample_bytes)
         at_once = max(self._per_worker, -(-len(self._window) // workers))
         free = [worker for worker in self._pool.workers if worker.free and worker.asked < at_once]
-        for lease in self._window:
-            if not free:
-                return
-            if lease.unasked:
-                worker = self._choose(lease, free)
-                if worker is not None:
-                    self._ask(lease, worker)
-                    if worker.asked >= at_once:
-                        free.remove(worker)
+        if any(worker.suspect for worker in self._pool.workers):
+            # What they have may have to be asked of others as well.
+            self._todo = [lease.number for lease in self._window if lease.unasked]
+        nobody = []
+        while free and self._todo:
+            number = heapq.heappop(self._todo)
+            lease = self._lease(number)
+            if lease is None or not lease.unasked:
+                continue
+            worker = self._choose(lease, free)
+            if worker is None:
+                nobody.append(number)
+                continue
+            self._ask(lease, worker)
+            if worker.asked >= at_once:
+                free.remove(worker)
+        for number in nobody:
+            heapq.heappush(self._todo, number)
+
+    def _lease(self, number: int) -> Lease | None:
+        """The lease of that number; None once it has been handed on."""
+        place = number - self._window[0].number if self._window else -1
+        return self._window[place] if place >= 0 else None
 
     def _choose(self, lease: Lease, free: list[Worker]) -> Worker | None:
         asked = [ask.worker for ask in lease.asks]
@@ -194,6 +215,7 @@ class Flight:
     def _release(self, reference: Any) -> Ask:
         ask = self._asked.pop(reference)
         ask.lease.asks.remove(ask)
+        heapq.heappush(self._todo, ask.lease.number)
         ask.worker.asked -= 1
         return ask
 

@@ -31,9 +31,13 @@ class Ask:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Lease:
-    """A range of indices. left: those that no reply has brought yet. avoid: whose failure it was."""
+    """A range of indices. left: those that no reply has brought yet. avoid: whose failure it was.
+
+    number: of the lease in its stream, where somebody counts.
+    """
 
     left: range
+    number: int = 0
     samples: collections.deque[Sample] = dataclasses.field(default_factory=collections.deque)
     asks: list[Ask] = dataclasses.field(default_factory=list)
     losses: int = 0
