@@ -23,12 +23,14 @@ The parts, in the order in which they build on each other; each imports only fro
     render/     Mitsuba and Dr.Jit: geometry, image, mask, detector
     recipe      Recipe, presets, hashes
     synth       (recipe, seed, index) -> Sample
+    gan/        textures learned from pictures, and how real they are
     formats/    samples at rest
     stream/     plan (order, ranks, place) and engines; Ray lives here
     receipt     a sample's receipt, and the sample again
     dataset     StreamingDataset and the datasets that read sinks back
     export      stream -> sinks
     segment/    network, training, prediction, measurement
+    gateway/    the stream over HTTP
     bench/, cli/
 
 Coordinates: x right, y down, z up towards the viewer, in nanometres from the picture's upper left

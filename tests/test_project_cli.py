@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
+import nanostream
 from nanostream import errors
 from nanostream.cli import app as cli
+from nanostream.recipe import PIXELS_VERSION
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 def _exit_code(words: list[str]) -> int:
@@ -65,10 +72,34 @@ def test_an_unknown_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> 
     assert "tango" in capsys.readouterr().err
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """`nanostream --version` prints name and version."""
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`nanostream --version` prints name, version, and what decides the pixels; where nothing renders, why."""
+    monkeypatch.delenv("NANOSTREAM_BACKEND", raising=False)
     assert _exit_code(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("nanostream 0.")
+    said = capsys.readouterr().out
+    assert said.startswith(f"nanostream {nanostream.__version__} (pixels {PIXELS_VERSION}, ")
+    assert "_ad_mono, mitsuba 3." in said
+    monkeypatch.setenv("NANOSTREAM_BACKEND", "abacus")
+    assert _exit_code(["--version"]) == 0
+    assert "no backend: expected NANOSTREAM_BACKEND" in capsys.readouterr().out
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: pathlib.Path) -> None:
+    """With the script that the README names, Bash completes the names of commands and of their options."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash here")
+    words = [sys.executable, "-c", "from nanostream.cli import main; main(['--tyro-print-completion', 'bash'])"]
+    script = tmp_path / "completion.sh"
+    script.write_text(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    for typed, completed in (("nanostream tr", "train"), ("nanostream train --min", "--minutes")):
+        ask = (
+            f"source {script}; COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE='{typed}'; "
+            "COMP_POINT=${#COMP_LINE}; $(complete -p nanostream | sed 's/.*-F \\([^ ]*\\).*/\\1/'); "
+            "echo ${COMPREPLY[@]}"
+        )
+        said = subprocess.run([bash, "-c", ask], check=True, capture_output=True, text=True).stdout
+        assert said.split() == [completed]
 
 
 @dataclasses.dataclass(frozen=True)

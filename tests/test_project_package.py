@@ -132,6 +132,18 @@ def test_constraints_pin_every_requirement(repository: pathlib.Path) -> None:
     assert not [name for name in names if name.startswith(("nvidia", "triton", "cuda"))]
 
 
+def test_the_oldest_versions_are_the_lower_bounds(repository: pathlib.Path) -> None:
+    """constraints-min.txt has each lower bound; of torch, whose old builds bring CUDA, a newer version."""
+    lines = (repository / "constraints-min.txt").read_text(encoding="utf-8").splitlines()
+    pins = {_distribution(line): line.partition(";")[0].strip() for line in lines if not line.startswith("#")}
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["gateway"]]
+    lowest = {
+        _distribution(line): re.sub(r"(>=|==)([0-9.]+).*", r"==\2", line.partition(";")[0].strip()) for line in required
+    }
+    assert pins == lowest | {"torch": "torch==2.13.0"}
+
+
 def test_tests_say_what_holds(repository: pathlib.Path) -> None:
     """Every test has a docstring."""
     silent = [

@@ -14,7 +14,7 @@ import pytest
 from nanostream.cli import app
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_PAGES = ["README.md", "benchmarks/README.md", "deploy/README.md", ".github/CONTRIBUTING.md"]
+_PAGES = ["README.md", "benchmarks/README.md", "deploy/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"]
 
 
 def _text(page: str) -> str:

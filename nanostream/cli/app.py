@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import tyro
 
-from nanostream.errors import NanostreamError
+from nanostream.errors import BackendError, NanostreamError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words == ["--version"]:
-        print(f"nanostream {importlib.metadata.version('nanostream')}")
+        print(_version())
         return 0
     try:
         parse(words).run()
@@ -80,6 +80,19 @@ def parse(words: list[str]) -> Command:
         args=words or ["--help"],
         config=_CONFIG,
     )
+
+
+def _version() -> str:
+    """Name and version, and what decides the pixels here: their version, the backend, and the renderer's versions."""
+    from nanostream.recipe import PIXELS_VERSION
+    from nanostream.render import backend
+
+    try:
+        parts = [backend.choose(), *(f"{name} {version}" for name, version in backend.versions().items())]
+    except BackendError as error:
+        parts = [f"no backend: {error}"]
+    version = importlib.metadata.version("nanostream")
+    return f"nanostream {version} (pixels {PIXELS_VERSION}, {', '.join(parts)})"
 
 
 def command(name: str) -> type[Command]:
