@@ -200,3 +200,62 @@ def test_no_kernel_is_compiled_after_the_first_sample(tmp_path: pathlib.Path) ->
         [sys.executable, "-c", COUNT_KERNELS], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.split() == ["0"]
+
+
+ONE_PIXEL = """
+import numpy as np, trimesh
+from nanostream.recipe import Recipe
+from nanostream.render import backend
+from nanostream.scene.ensemble import Ensemble
+from nanostream.texture.surface import SurfaceTable
+backend.start()
+import drjit as dr
+from nanostream.render.particles import ParticleRenderer, edges
+
+def boxes(*sides):
+    solids = [trimesh.creation.box(bounds=[[low, low, 0], [high, high, 1]]) for low, high in sides]
+    count, owner = len(solids), np.repeat(np.arange(len(solids), dtype=np.int32), 12)
+    return Ensemble(
+        vertices=np.concatenate([one.vertices for one in solids]).astype(np.float32),
+        normals=np.concatenate([one.vertex_normals for one in solids]).astype(np.float32),
+        faces=np.concatenate([one.faces + 8 * number for number, one in enumerate(solids)]).astype(np.uint32),
+        particle=owner,
+        vertex_particle=np.repeat(np.arange(count, dtype=np.int32), 8),
+        center_nm=np.array([one.centroid for one in solids]),
+        **{name: np.ones(count) for name in ("diameter_nm", "length_nm", "aspect")},
+    )
+
+def picture(ensemble):
+    renderer = ParticleRenderer(Recipe.preset("tio2-sem").camera, height=32, width=32, pixel_nm=1)
+    rows = {name: np.full(1 + len(ensemble), 0.5, np.float32) for name in
+        ("base_color", "roughness", "specular", "spec_tint", "sheen", "gain", "rim", "ambient")}
+    renderer.load(ensemble)
+    renderer.shade(SurfaceTable(**rows, rim_cap=2, rim_power=1, relief=np.ones((32, 32), np.float32)), seed=0)
+    outline, light = renderer.picture()
+    owner = outline.owner
+    return len(renderer._outline._front), int(((owner > 0) & ~edges(owner)).sum()), outline.own_px.tolist()
+
+usual = picture(boxes((10, 16), (12, 20)))
+with dr.scoped_set_flag(dr.JitFlag.KernelHistory, True):
+    dr.kernel_history_clear()
+    piled = picture(boxes((8, 14), (14.6, 20.6)))
+    inside = picture(boxes((8, 11)))
+    corner = picture(boxes((-9, -0.5)))
+    compiled = [kernel["cache_hit"] for kernel in dr.kernel_history([dr.KernelType.JIT])].count(False)
+print(usual[0] > 1, usual[1] > 1, piled[0], piled[2], inside[1], inside[2], compiled)
+"""
+
+
+@pytest.mark.slow
+def test_a_single_pixel_has_no_kernel_of_its_own(tmp_path: pathlib.Path) -> None:
+    """Where one pixel alone has something behind it, or lies inside a particle, it is counted once, as others are."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_PIXEL],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == "True True 1 [36, 36] 1 [9] 0"

@@ -13,7 +13,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from nanostream.render.upload import upload
+from nanostream.render.upload import several, upload
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,23 +59,24 @@ class OutlineTrace:
         self._near = order[self._layers[order] > 0]
         if len(self._near):
             start = dr.opaque(mi.Float, geometry.top_nm + 1)
-            self._first = self._centres.below(upload(self._near), start, active=True)
+            self._first = self._centres.below(upload(several(self._near)), start, active=True)
             dr.eval(self._first)
 
     def owner(self) -> npt.NDArray[np.int32]:
         """Which particle each pixel shows, as `Outline` has it; queues what lies behind."""
         owner, z = np.zeros(self._layers.size, np.int32), np.zeros(self._layers.size, np.float32)
         if len(self._near):
-            owner[self._near], z[self._near] = (np.array(column) for column in self._first)
+            count = len(self._near)
+            owner[self._near], z[self._near] = (np.array(column)[:count] for column in self._first)
         piled = self._near[(self._layers[self._near] > 1) & (owner[self._near] > 0)]
         self._owner, self._front = owner, owner[piled]
-        self._met = _all_met(self._centres, piled, z[piled])
+        self._met = _all_met(self._centres, several(piled), several(z[piled]))
         return owner.reshape(self._shape)
 
     def outline(self) -> Outline:
         """The whole, once `owner` has been called."""
         columns = self._centres.geometry.count + 1
-        behind = np.array(self._met).reshape(-1, columns)
+        behind = np.array(self._met).reshape(-1, columns)[: len(self._front)]
         behind[np.arange(len(behind)), self._front] = False
         visible_px = np.bincount(self._owner, minlength=columns)[1:]
         own_px = visible_px + np.count_nonzero(behind, axis=0)[1:]

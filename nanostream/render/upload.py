@@ -1,4 +1,4 @@
-"""Numbers to the device, always in memory of one alignment."""
+"""Numbers to the device, always in memory of one alignment, and never a single one where others may be more."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import Any
 import mitsuba as mi
 import numpy as np
 
-__all__ = ["upload"]
+__all__ = ["several", "upload"]
 
 _ALIGNMENT = 64
+
+
+def several(values: np.ndarray) -> np.ndarray:
+    """(N,) values as they are, and a single one twice.
+
+    Dr.Jit takes an array of one number for a constant, and compiles a kernel of its own for it.
+    """
+    return values.repeat(2) if len(values) == 1 else values
 
 
 def upload(values: np.ndarray) -> Any:
