@@ -127,12 +127,12 @@ def test_renderer_that_cannot_start_says_why() -> None:
 
 def test_silence_ends_in_an_error() -> None:
     """A worker that does not answer raises StreamError after timeout_seconds, not never."""
-    with RayEngine(RECIPE, synth=functools.partial(FakeSynth, seconds=60), timeout_seconds=1) as engine:
+    with RayEngine(RECIPE, synth=functools.partial(FakeSynth, seconds=60), timeout_seconds=6) as engine:
         assert engine.build.backend == "fake"
         began = time.monotonic()
-        with pytest.raises(StreamError, match="within 1 s"):
+        with pytest.raises(StreamError, match="within 6 s"):
             engine.sample(0)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
 
 
 def test_flight_is_bounded() -> None:
@@ -145,11 +145,18 @@ def test_flight_is_bounded() -> None:
         assert engine.counters.stats().samples_rendered <= 3 * 2 * 4
         samples.close()
         wide = engine.samples(in_order(4), ahead=100)
-        next(wide)
-        time.sleep(0.5)
-        for _ in range(4):
+        before = engine.counters.stats()
+        # What has come is counted when somebody asks; a slow machine needs longer.
+        for _ in range(60):
             next(wide)
-        assert engine.counters.stats().samples_rendered >= 100
+            stats = engine.counters.stats()
+            ahead = (
+                stats.samples_rendered - before.samples_rendered - stats.samples_delivered + before.samples_delivered
+            )
+            if ahead >= 90:
+                break
+            time.sleep(0.2)
+        assert ahead >= 90
 
 
 def test_closed_iterator_frees_the_workers() -> None:
