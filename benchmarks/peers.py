@@ -73,9 +73,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, help="of each of the two parts; 10, or 2 where quick")
     parser.add_argument("--rounds", type=int, help="2, or 1 where quick")
-    parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 64 where quick")
+    parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 32 where quick")
     parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, help="4, or 2 where quick")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer-python", help="python of an environment with MosaicML streaming and litData")
     parser.add_argument("--blender-python", help="python of an environment with bpy")
@@ -85,7 +85,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     words.seconds = words.seconds or (2.0 if words.quick else 10.0)
     words.rounds = words.rounds or (1 if words.quick else 2)
-    words.count = words.count or (64 if words.quick else 512)
+    words.count = words.count or (32 if words.quick else 512)
+    words.batch_size = words.batch_size or (2 if words.quick else 4)
     names = list(dict.fromkeys([OURS, *(words.only or (QUICK if words.quick else PEERS))]))
     rows = {name: Row(title=PEERS[name][0]) for name in names}
     # Ray puts sockets there, whose paths must be short.

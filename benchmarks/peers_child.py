@@ -16,7 +16,7 @@ from peers_loop import SAID
 
 _LOOP = pathlib.Path(__file__).with_name("peers_loop.py")
 _LEFT_AFTER_SECONDS = 3.0
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 2.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -28,7 +28,7 @@ class _Family:
         self.below, self.peak_bytes, self._looked = set[psutil.Process](), 0, 0.0
 
     def look(self, *, now: bool = False) -> None:
-        """Twice a second at most, unless `now`: reading proportional set sizes takes time."""
+        """Every two seconds at most, unless `now`: reading proportional set sizes takes time from what is measured."""
         if not now and time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         with contextlib.suppress(psutil.Error):

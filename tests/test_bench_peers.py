@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import statistics
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from benchmark_scripts import script
+
+from nanostream.recipe import Recipe
 
 if TYPE_CHECKING:
     import pathlib
@@ -138,6 +142,26 @@ def test_every_peer_is_there(repository: pathlib.Path) -> None:
             assert title
             assert f"class {noun}" in (repository / "benchmarks" / f"{file}.py").read_text(), name
         assert set(peers.PEERS) - set(peers.QUICK) == {"ours-1", "ray-data-mitsuba", "zeromq-mitsuba"}
+
+
+@pytest.mark.slow
+def test_a_pool_that_is_too_small_is_waited_for(repository: pathlib.Path) -> None:
+    """A training that takes twice what one worker renders waits for it half of its time, and for four hardly."""
+    with script(repository, "pools") as pools:
+        found = pools.waits_for_pools(
+            Recipe.preset("tio2-sem"),
+            (1, 4),
+            render_seconds=0.1,
+            train_rate=20.0,
+            words=argparse.Namespace(seed=0, seconds=5.0),
+        )
+        lines = pools.table(found, [0.0], render_seconds=0.1).splitlines()
+    assert len(found[1]) == len(found[4]) == 5
+    # Other work on the machine may hold up any one window, but not all.
+    assert statistics.median(found[1]) > 0.3
+    assert min(found[4]) < 0.2
+    assert lines[2].startswith("| 1 worker | 10.0 samples/s | ")
+    assert lines[-1] == "| fixed set, WebDataset | | 0.0 % (0.0 to 0.0) |"
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ SECTIONS = (
         name="realism",
         title="How real the pictures are",
         script="realism.py",
-        quick=("--count", "4", "--no-network"),
+        quick=("--count", "3", "--no-network"),
     ),
     Section(
         name="segmentation",
@@ -140,10 +140,10 @@ SECTIONS = (
     ),
     Section(
         name="simulate",
-        title="A thousand nodes, simulated",
+        title="Up to a thousand nodes, simulated",
         words=("simulate",),
         # A node is lost after 30 s.
-        quick=("simulate", "--nodes", "100", "1000", "--seconds", "32"),
+        quick=("simulate", "--nodes", "100", "300", "--seconds", "32"),
     ),
     Section(
         name="soak",
