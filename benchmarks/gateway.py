@@ -8,7 +8,6 @@ cached  samples/s from memory, and of a shard on disk, from one process
 load    200 connections for a minute, each asking for samples that nobody has rendered yet
 fuzz    10,000 malformed requests
 schema  1,000 cases that schemathesis makes from the OpenAPI document
-quick   cached, in a shorter form
 end     seconds from SIGINT and SIGTERM until all has ended, with a shard half rendered and a stream open
 
 Needs curl and wrk (apt-get install curl wrk). Asks nothing but this machine.
@@ -17,6 +16,7 @@ Needs curl and wrk (apt-get install curl wrk). Asks nothing but this machine.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from typing import TYPE_CHECKING
 
@@ -63,28 +63,18 @@ def attack_schema(count: int = 1000) -> None:
         verdict(f"{told} (at least {count}, no 5xx)", good=statuses.total() >= count)
 
 
-def quick() -> None:
-    """A few cached samples, for a second or two each."""
-    cached(count=16, seconds=2)
-
-
-PARTS = {
-    "speed": speed,
-    "cached": cached,
-    "load": load,
-    "fuzz": attack_fuzz,
-    "schema": attack_schema,
-    "end": end,
-    "quick": quick,
-}
+PARTS = {"speed": speed, "cached": cached, "load": load, "fuzz": attack_fuzz, "schema": attack_schema, "end": end}
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
-    for name in parser.parse_args().parts or [name for name in PARTS if name != "quick"]:
-        PARTS[name]()
+    parser.add_argument("--quick", action="store_true", help="cached with fewer samples, asked for two seconds a kind")
+    words = parser.parse_args()
+    short = {"cached": functools.partial(cached, count=16, seconds=2)} if words.quick else {}
+    for name in words.parts or PARTS:
+        (PARTS | short)[name]()
 
 
 if __name__ == "__main__":

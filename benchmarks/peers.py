@@ -1,7 +1,7 @@
 """nanostream beside what a user would pick instead, on the same scenes, in one run.
 
     python benchmarks/peers.py                             # some ten minutes on two quiet cores
-    python benchmarks/peers.py --quick                     # a few seconds each, in two minutes
+    python benchmarks/peers.py --quick                     # two seconds each
     python benchmarks/peers.py --peer-python peers/bin/python --blender-python blender/bin/python
     python benchmarks/peers.py --only ours ours-1 loader-own
 

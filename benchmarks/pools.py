@@ -1,7 +1,7 @@
 """How large a pool has to be until a training waits no more for it than for a set on disk.
 
-    python benchmarks/pools.py            # three minutes
-    python benchmarks/pools.py --quick    # one
+    python benchmarks/pools.py
+    python benchmarks/pools.py --quick    # two sizes, about a minute
 
 A training sleeps for as long as it would compute elsewhere, and takes 0.8 of what four workers render, at the rate
 that one was measured to render at on this machine. Each render worker sleeps for as long as rendering takes, so that
@@ -70,7 +70,7 @@ def main() -> int:
     level = next((size for size in sizes if statistics.median(pools[size]) <= statistics.median(fixed) + LEVEL), None)
     print(
         f"\n{RECIPE}: a sample renders in {1e3 * render_seconds:.0f} ms, training takes {train_rate:.1f} samples/s; "
-        + (f"level from {level} workers on." if level else f"not level with {sizes[-1]} workers.")
+        + (f"level with {level} workers." if level else f"not level with {sizes[-1]} workers.")
     )
     found = {"render_seconds": render_seconds, "train_rate": train_rate, "fixed": fixed, "pools": pools, "level": level}
     write_json(words.out / "pools.json", found)
@@ -123,12 +123,12 @@ def waits_for_pools(
 
 def table(pools: dict[int, list[float]], fixed: list[float], *, render_seconds: float) -> str:
     """A line a pool, and one for the fixed set."""
-    lines = ["| pool | renders at most | training waits |", "|---|--:|--:|"]
-    lines += [
+    rows = ["| pool | renders at most | training waits |", "|---|--:|--:|"]
+    rows += [
         f"| {size} {'worker' if size == 1 else 'workers'} | {size / render_seconds:.1f} samples/s | {shares(waits)} |"
         for size, waits in pools.items()
     ]
-    return "\n".join([*lines, f"| fixed set, WebDataset | | {shares(fixed)} |"])
+    return "\n".join([*rows, f"| fixed set, WebDataset | | {shares(fixed)} |"])
 
 
 def shares(waits: list[float]) -> str:

@@ -22,17 +22,17 @@ RUNS = (
 )
 
 
-def _build(source: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
+def _build(source: pathlib.Path, out: pathlib.Path) -> set[pathlib.Path]:
     words = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
     done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return sorted(out.iterdir())
+    return set(out.iterdir())
 
 
 @pytest.fixture(scope="module")
 def released(repository: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, pathlib.Path]:
     """Source archive and wheel of the checkout."""
-    wheel, archive = sorted(_build(repository, tmp_path_factory.mktemp("released")), key=lambda file: file.suffix)[::-1]
+    archive, wheel = sorted(_build(repository, tmp_path_factory.mktemp("released")), key=lambda file: file.suffix)
     return archive, wheel
 
 

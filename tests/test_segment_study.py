@@ -92,6 +92,13 @@ def test_arms_change_what_they_say(script: Any) -> None:
     assert arms["imported"].texture.ground.relief.ridge.mean == 0
 
 
+def test_a_set_that_does_not_come_round_is_a_stream(script: Any, tmp_path: pathlib.Path) -> None:
+    """2,000 steps take 3,216 samples: a set of 10,000 is trained on as fresh samples are, one of 1,000 is not."""
+    study = script.Study(evaluate=tmp_path, steps=2000)
+    same = {arm: study._same_as(arm) for arm in ("fixed-1000", "fixed-10000", "fresh", "flat")}
+    assert same == {"fixed-1000": "fixed-1000", "fixed-10000": "fresh", "fresh": "fresh", "flat": "flat"}
+
+
 def test_a_fixed_set_comes_round(script: Any) -> None:
     """Each time round, every sample of a fixed set comes once, in another order."""
     recipe = Recipe.preset("tio2-sem").replaced("picture.height=32", "picture.width=32")

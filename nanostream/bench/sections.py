@@ -114,7 +114,7 @@ SECTIONS = (
         name="gateway",
         title="The gateway",
         script="gateway.py",
-        quick=("quick", "end"),
+        quick=("--quick", "cached", "end"),
         programs=("curl", "wrk"),
     ),
     Section(
@@ -128,7 +128,7 @@ SECTIONS = (
         title="What fresh samples are worth to a segmentation network",
         script="segmentation.py",
         words=("study",),
-        quick=("study", "--steps", "20", "--seeds", "1", "--arms", "fresh", "fixed-100", "otsu"),
+        quick=("study", "--steps", "20", "--seeds", "1", "--arms", "fresh", "flat", "otsu"),
     ),
     Section(name="peers", title="Beside what a user would pick instead", script="peers.py", quick=("--quick",)),
     Section(name="pools", title="How large a pool a training needs", script="pools.py", quick=("--quick",)),

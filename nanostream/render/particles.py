@@ -14,7 +14,6 @@ import numpy as np
 from nanostream.render.geometry import Geometry
 from nanostream.render.outline import Outline, OutlineTrace
 from nanostream.render.shade import Shader
-from nanostream.render.upload import several
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,7 +67,7 @@ class ParticleRenderer:
             (inside, camera.particle_samples, False),
             (~(edge | inside), camera.ground_samples, True),
         ):
-            pixels = several(np.flatnonzero(where).astype(np.uint32))
+            pixels = np.flatnonzero(where).astype(np.uint32)
             if len(pixels):
                 halves = shader.halves(pixels, samples, ground=ground)
                 dr.eval(halves)

@@ -21,7 +21,7 @@ import numpy as np
 
 from nanostream.render.principled import Surface, evaluate
 from nanostream.render.sampler import points
-from nanostream.render.upload import upload
+from nanostream.render.upload import several, upload
 from nanostream.texture.surface import SurfaceTable
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Shader:
         # A pixel's samples are neighbours: their rays meet the same triangles.
         lane = dr.arange(mi.UInt, len(pixels) * 2 * half)
         nth = lane // half
-        pixel = dr.gather(mi.UInt, upload(pixels), nth // 2)
+        pixel = dr.gather(mi.UInt, upload(several(pixels)), nth // 2)
         row = pixel // self._width
         column = pixel - row * self._width
         u = points(row, column, lane - nth * half, half, self._seed + (nth & 1))
