@@ -5,6 +5,7 @@ python .ci/site.py FOLDER
 
 from __future__ import annotations
 
+import argparse
 import html.parser
 import pathlib
 import pkgutil
@@ -73,4 +74,6 @@ def main(folder: pathlib.Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(pathlib.Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    sys.exit(main(parser.parse_args().folder))
