@@ -62,8 +62,9 @@ PEERS = {
 """Name on the command line: what the table calls it, and where its class stands."""
 
 CONVERTED = ("mosaic", "litdata")
-QUICK = tuple(name for name in PEERS if name not in {"ours-1", "ray-data-mitsuba", "zeromq-mitsuba"})
-"""Mitsuba in one of the three is enough where time is short, and pools.py shows what too few workers cost."""
+QUICK = tuple(name for name in PEERS if name not in {"ours-1", "ray-data-mitsuba", "ray-data-own", "zeromq-mitsuba"})
+"""Where time is short Mitsuba in one is enough, pools.py shows what too few workers cost, and Ray Data takes too long
+to its first batch."""
 
 
 def main() -> int:
@@ -75,7 +76,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="2, or 1 where quick")
     parser.add_argument("--count", type=int, help="samples of the fixed sets; 512, or 32 where quick")
     parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--batch-size", type=int, help="4, or 2 where quick")
+    parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer-python", help="python of an environment with MosaicML streaming and litData")
     parser.add_argument("--blender-python", help="python of an environment with bpy")
@@ -86,7 +87,6 @@ def main() -> int:
     words.seconds = words.seconds or (2.0 if words.quick else 10.0)
     words.rounds = words.rounds or (1 if words.quick else 2)
     words.count = words.count or (32 if words.quick else 512)
-    words.batch_size = words.batch_size or (2 if words.quick else 4)
     names = list(dict.fromkeys([OURS, *(words.only or (QUICK if words.quick else PEERS))]))
     rows = {name: Row(title=PEERS[name][0]) for name in names}
     # Ray puts sockets there, whose paths must be short.
