@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from nanostream.stream.ray import RayEngine
 
 _NODE_LOST_AT = 60
-_DRIVERS = 3
 
 
 def killed_node(seed: int) -> Row:
@@ -68,15 +67,15 @@ def killed_node(seed: int) -> Row:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def killed_driver(seed: int) -> Row:
-    """SIGKILL of the training process, twice; each time the next one goes on from the last state.
+def killed_driver(seed: int, *, times: int = 2) -> Row:
+    """SIGKILL of the training process; each time the next one goes on from the last state.
 
     `end` is the time until no process and no folder of its Ray is left.
     """
     consumed, end, chance = Consumed(), 0.0, random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="ns-chaos-", dir="/tmp") as name:
         folder = pathlib.Path(name)
-        for number in range(_DRIVERS):
+        for number in range(times + 1):
             with subprocess.Popen(
                 [sys.executable, __file__, str(folder), str(seed)],
                 stdout=subprocess.PIPE,
@@ -89,7 +88,7 @@ def killed_driver(seed: int) -> Row:
                 assert ray_folder, "the training process did not start"
                 for _ in range(chance.randint(15, 25)):
                     driver.stdout.readline()
-                driver.send_signal(signal.SIGKILL if number < _DRIVERS - 1 else signal.SIGTERM)
+                driver.send_signal(signal.SIGKILL if number < times else signal.SIGTERM)
                 driver.wait()
             began = time.perf_counter()
             while left(ray_folder) and time.perf_counter() - began < CLEAN_SECONDS:
@@ -102,7 +101,13 @@ def killed_driver(seed: int) -> Row:
                 for index, image, mask in zip(batch["index"], batch["image"], batch["mask"], strict=True):
                     if index < state["next_index"]:
                         consumed.add(int(index), image, mask)
-    return consumed.row("driver killed, 2 times", recipe=RECIPE, seed=seed, peak_bytes=0, end_seconds=end)
+    return consumed.row(
+        f"driver killed, {times} {'time' if times == 1 else 'times'}",
+        recipe=RECIPE,
+        seed=seed,
+        peak_bytes=0,
+        end_seconds=end,
+    )
 
 
 def left(folder: str) -> list[str]:
@@ -142,8 +147,6 @@ def drive(folder: pathlib.Path, seed: int) -> None:
             written.replace(place)
             print(first, flush=True)
 
-
-IN_THEIR_OWN = (killed_node, killed_driver)
 
 if __name__ == "__main__":
     drive(pathlib.Path(sys.argv[1]), int(sys.argv[2]))

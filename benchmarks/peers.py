@@ -1,7 +1,7 @@
 """nanostream beside what a user would pick instead, on the same scenes, in one run.
 
     python benchmarks/peers.py                             # some ten minutes on two quiet cores
-    python benchmarks/peers.py --quick                     # two seconds each
+    python benchmarks/peers.py --quick                     # two seconds each, and not started again
     python benchmarks/peers.py --peer-python peers/bin/python --blender-python blender/bin/python
     python benchmarks/peers.py --only ours ours-1 loader-own
 
@@ -62,9 +62,11 @@ PEERS = {
 """Name on the command line: what the table calls it, and where its class stands."""
 
 CONVERTED = ("mosaic", "litdata")
-QUICK = tuple(name for name in PEERS if name not in {"ours-1", "ray-data-mitsuba", "ray-data-own", "zeromq-mitsuba"})
-"""Where time is short Mitsuba in one is enough, pools.py shows what too few workers cost, and Ray Data takes too long
-to its first batch."""
+QUICK = tuple(
+    name for name in PEERS if name not in {"ours-1", "ray-data-mitsuba", "ray-data-own", "zeromq-mitsuba", "monai"}
+)
+"""Where time is short Mitsuba in one and one fixed set are enough, pools.py shows what too few workers cost, and Ray
+Data takes too long to its first batch."""
 
 
 def main() -> int:
@@ -126,7 +128,7 @@ def measure(rows: dict[str, Row], prepared: Prepared, words: argparse.Namespace)
                 "seconds": words.seconds,
                 "train_rate": prepared.train_rate or None,
             }
-            run = run_child(python, settings, limit_seconds=60 + 30 * words.seconds)
+            run = run_child(python, settings, limit_seconds=60 + 30 * words.seconds, again=not words.quick)
             if isinstance(run, str):
                 row.failed = run
             else:

@@ -48,11 +48,11 @@ def run_child(
     first = _started(python, settings, limit_seconds=limit_seconds)
     if isinstance(first, str):
         return first
+    used = set(first.pop("used"))
+    begin, after = first.pop("begin"), first.pop("after")
     if not again:
         return first
     second = _started(python, settings | {"resume": True}, limit_seconds=limit_seconds)
-    used = set(first.pop("used"))
-    begin, after = first.pop("begin"), first.pop("after")
     if isinstance(second, str):
         return first | {"resumed": "failed"}
     got = second["resumed"]

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 SAID = ".said"
 WINDOWS = 5
 _FEW = 3
-_LEAST_BATCHES = 4 * WINDOWS
+_ENOUGH_BATCHES = 4 * WINDOWS
 _SLOWEST = 4
-"""Times the asked seconds that slow ones may take for the least number of batches."""
+"""Times the asked seconds that slow ones may take for that many batches."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,13 +110,15 @@ def measure(peer: Peer, settings: Settings, state_file: pathlib.Path) -> dict[st
     first = time.time() - settings.began
     # What was prefetched while the first batch was on its way would count as speed.
     consumed += [indices(batch) for batch in itertools.islice(stream, 2 * settings.workers)]
+    # Those of several workers come in bursts, which a window has to hold whole.
+    least = WINDOWS * max(2, settings.workers)
     arrivals = [time.perf_counter()]
     for batch in stream:
         consumed.append(indices(batch))
         arrivals.append(time.perf_counter())
         spent = arrivals[-1] - arrivals[0]
-        enough = len(arrivals) > _LEAST_BATCHES or spent > _SLOWEST * settings.seconds
-        if spent >= settings.seconds and enough and len(arrivals) > WINDOWS:
+        enough = len(arrivals) > _ENOUGH_BATCHES or spent > _SLOWEST * settings.seconds
+        if spent >= settings.seconds and enough and len(arrivals) > least:
             break
     rates = window_rates(arrivals, settings.batch_size)
     train_rate = settings.train_rate or 0.8 * statistics.median(rates)

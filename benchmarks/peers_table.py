@@ -76,7 +76,7 @@ def table(rows: dict[str, Row], *, ours: str) -> str:
             f"{row.disk_bytes / 1e6:.1f} MB",
             f"{row.beforehand_seconds:.1f} s",
             f"{row.in_an_hour:,.0f}",
-            "; ".join(sorted({run["resumed"] for run in row.runs})),
+            "; ".join(sorted({run.get("resumed", "not asked") for run in row.runs})),
             f"{row.median('left'):.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")

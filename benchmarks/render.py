@@ -15,6 +15,8 @@ Each figure is a median over samples; ratios are within one run.
 
 from __future__ import annotations
 
+import argparse
+import functools
 import multiprocessing
 import os
 import statistics
@@ -32,8 +34,6 @@ from render_scene import PICTURE, RECIPE, SIZE, ensemble_of, surfaces_of
 
 from nanostream.synth import Synth
 
-SAMPLES = 60
-
 
 def milliseconds(work: Any) -> float:
     """Time of one call, until the device has done what it asked for."""
@@ -46,17 +46,17 @@ def milliseconds(work: Any) -> float:
     return 1e3 * (time.perf_counter() - begun)
 
 
-def rays() -> None:
+def rays(samples: int = 60) -> None:
     """A whole sample against its rays."""
     synth = Synth(RECIPE)
     alone, whole, counts = [], [], []
-    for index in range(SAMPLES):
+    for index in range(samples):
         trace, count = rays_of(index)
         trace()
         alone.append(milliseconds(trace))
         counts.append(count)
         # As in a stream, another sample has come just before.
-        synth.render(seed=0, index=SAMPLES + index)
+        synth.render(seed=0, index=samples + index)
         whole.append(milliseconds(lambda index=index: synth.render(seed=0, index=index)))
     ratios = [a / b for a, b in zip(whole[5:], alone[5:], strict=True)]
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
@@ -227,6 +227,16 @@ PARTS = {
     "resident": resident,
 }
 
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=", ".join(PARTS))
+    parser.add_argument("--samples", type=int, default=60, help="of the part rays; 60")
+    words = parser.parse_args()
+    for name in words.parts or list(PARTS)[:-1]:
+        (PARTS | {"rays": functools.partial(rays, words.samples)})[name]()
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or list(PARTS)[:-1]:
-        PARTS[name]()
+    main()

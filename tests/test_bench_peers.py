@@ -135,13 +135,19 @@ def test_the_table_says_what_is_not_measured(repository: pathlib.Path) -> None:
 
 
 def test_every_peer_is_there(repository: pathlib.Path) -> None:
-    """Each name of the comparison is a class of a file beside it, and the quick form leaves out four."""
+    """Each name of the comparison is a class of a file beside it, and the quick form leaves out five."""
     with script(repository, "peers") as peers:
         for name, (title, where) in peers.PEERS.items():
             file, _, noun = where.partition(":")
             assert title
             assert f"class {noun}" in (repository / "benchmarks" / f"{file}.py").read_text(), name
-        assert set(peers.PEERS) - set(peers.QUICK) == {"ours-1", "ray-data-mitsuba", "ray-data-own", "zeromq-mitsuba"}
+        assert set(peers.PEERS) - set(peers.QUICK) == {
+            "ours-1",
+            "ray-data-mitsuba",
+            "ray-data-own",
+            "zeromq-mitsuba",
+            "monai",
+        }
 
 
 @pytest.mark.slow
@@ -167,8 +173,8 @@ def test_a_pool_that_is_too_small_is_waited_for(repository: pathlib.Path) -> Non
 @pytest.mark.slow
 def test_the_comparison_runs(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """In its tiniest form nanostream goes on behind a kill with the next sample, and a DataLoader with its first."""
-    command = [sys.executable, repository / "benchmarks" / "peers.py", "--quick", "--only", "loader-own", "webdataset"]
-    command += ["--seconds", "0.5", "--count", "8", "--workers", "1", "--out", tmp_path]
+    command = [sys.executable, repository / "benchmarks" / "peers.py", "--only", "loader-own", "webdataset"]
+    command += ["--rounds", "1", "--seconds", "0.5", "--count", "8", "--workers", "1", "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "peers.json").read_text())
