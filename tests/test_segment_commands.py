@@ -13,11 +13,14 @@ from nanostream.cli import app
 from nanostream.recipe import Recipe
 from nanostream.segment import run, scalars
 from nanostream.segment.demo import write_demo
+from nanostream.segment.labels import components, remove_small
 from nanostream.segment.live import LiveLine
 from nanostream.segment.model import load_model, save_model
 from nanostream.segment.network import NetworkConfig
+from nanostream.segment.pictures import SMALLEST_PX
 from nanostream.segment.run import train_on_recipe
 from nanostream.segment.training import TrainingConfig
+from nanostream.synth import Synth
 
 if TYPE_CHECKING:
     import pathlib
@@ -47,6 +50,22 @@ def test_a_recipe_is_trained_on_and_shown(tmp_path: pathlib.Path) -> None:
     assert results["fresh_samples"]["pictures"] == 5
     again = load_model(save_model(done.model, tmp_path / "model"))
     assert again.about["recipe"] == {"name": recipe.name, "hash": recipe.hash, "shape": "grain", "pixel_nm": 7.344}
+
+
+def test_a_wire_that_crosses_under_another_is_two() -> None:
+    """Fresh samples are scored by what is seen, as annotated pictures are: each instance is one region."""
+    recipe = Recipe.preset("agnw-sem").replaced("picture.height=128", "picture.width=128")
+    network = NetworkConfig(channels=(8, 16), strides=(2,), residual_units=1)
+    config = TrainingConfig(steps=1, batch=2, crop_px=32, start=4, threads=1, network=network)
+    done = train_on_recipe(recipe, config, engine="local", fresh=8)
+    wires = pieces = 0
+    for picture in done.fresh:
+        labels = picture.labels
+        assert components(labels).max() == labels.max()
+        pieces += labels.max()
+        mask = Synth(recipe).render(seed=0, index=int(picture.name)).mask
+        wires += remove_small(mask, smallest_px=SMALLEST_PX).max()
+    assert pieces > wires
 
 
 def test_what_is_wrong_is_said_before_the_training(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["components", "remove_small"]
 
 
-def components(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-    """Regions of a mask that hang together by edges (4-connectivity): (H, W) int32, 1..n."""
+def components(mask: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Regions of one value beside 0 that hang together by edges (4-connectivity): (H, W) int32, 1..n."""
     from skimage.measure import label
 
     return np.asarray(label(mask, connectivity=1)).astype(np.int32)

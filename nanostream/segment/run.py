@@ -9,7 +9,7 @@ import numpy as np
 
 from nanostream.segment.cores import share_cores
 from nanostream.segment.evaluation import evaluate
-from nanostream.segment.labels import remove_small
+from nanostream.segment.labels import components, remove_small
 from nanostream.segment.pictures import SMALLEST_PX, AnnotatedPicture
 from nanostream.segment.state import TrainingState, load_state, save_state
 from nanostream.segment.training import Pause, Training, TrainingConfig
@@ -102,12 +102,15 @@ def _about(recipe: Recipe) -> dict[str, Any]:
 
 
 def _annotated(batches: Iterator[dict[str, Any]], *, count: int) -> list[AnnotatedPicture]:
-    """The stream's next samples as annotated pictures, small instances dropped as in evaluation."""
+    """The stream's next samples as annotated pictures, small instances dropped as in evaluation.
+
+    What is seen in two places, as a wire that crosses under another, is two instances, as `instances` finds them.
+    """
     pictures: list[AnnotatedPicture] = []
     while len(pictures) < count:
         batch = next(batches)
         images = (batch["image"][:, 0].numpy() * 255.0).round().astype(np.uint8)
         for index, image, mask in zip(batch["index"].tolist(), images, batch["mask"].numpy(), strict=True):
-            labels = remove_small(mask, smallest_px=SMALLEST_PX)
+            labels = remove_small(components(mask), smallest_px=SMALLEST_PX)
             pictures.append(AnnotatedPicture(name=str(index), image=image, labels=labels))
     return pictures[:count]
