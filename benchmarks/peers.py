@@ -1,8 +1,8 @@
 """nanostream beside what a user would pick instead, on the same scenes, in one run.
 
-    python benchmarks/peers.py                             # some ten minutes on two quiet cores
+    python benchmarks/peers.py
     python benchmarks/peers.py --quick                     # two seconds each, and not started again
-    python benchmarks/peers.py --peer-python peers/bin/python --blender-python blender/bin/python
+    python benchmarks/peers.py --peer-python peers/bin/python --blender-python blender/bin/python   # half an hour
     python benchmarks/peers.py --only ours ours-1 loader-own
 
 Each runs in a process of its own, which is killed in the end and started again from the state that its library let
