@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MODEL_VERSION", "Model", "load_model", "save_model"]
 
 MODEL_KIND = "nanostream segmentation model"
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 HEADER_KEY = "nanostream"
 
 

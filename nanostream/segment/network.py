@@ -14,7 +14,7 @@ import torch
 from nanostream.errors import ModelError
 
 if TYPE_CHECKING:
-    from monai.networks.nets.unet import UNet
+    from torch import nn
 
 __all__ = ["CHANNELS", "CLASSES", "LEAST_DEVIATION", "SHAPES", "NetworkConfig", "config_from_json", "unet"]
 
@@ -56,7 +56,7 @@ class NetworkConfig:
         return math.prod(self.strides)
 
 
-def unet(config: NetworkConfig | None = None) -> UNet:
+def unet(config: NetworkConfig | None = None) -> nn.Sequential:
     """U-Net from (B, 1, H, W) float32, standardised, to (B, 6, H, W).
 
     That is: logits of the three classes, relative distance, and offsets in tens of pixels. H and W must be multiples
@@ -67,15 +67,22 @@ def unet(config: NetworkConfig | None = None) -> UNet:
     from monai.networks.nets.unet import UNet
 
     config = config or NetworkConfig()
-    network = UNet(
-        spatial_dims=2,
-        in_channels=CHANNELS,
-        out_channels=CLASSES + SHAPES,
-        channels=config.channels,
-        strides=config.strides,
-        num_res_units=config.residual_units,
-        act=("RELU", {"inplace": True}),
-        norm="BATCH",
+    width = config.channels[0]
+    outputs = CLASSES + SHAPES
+    network = torch.nn.Sequential(
+        # MONAI's finest level has no more channels than there are outputs, all behind a ReLU: with six of them, how
+        # fast a training starts, or whether it does, is up to the seed.
+        UNet(
+            spatial_dims=2,
+            in_channels=CHANNELS,
+            out_channels=width,
+            channels=config.channels,
+            strides=config.strides,
+            num_res_units=config.residual_units,
+            act=("RELU", {"inplace": True}),
+            norm="BATCH",
+        ),
+        torch.nn.Conv2d(width, outputs, kernel_size=1),
     )
     # A fifth faster on a CPU.
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
