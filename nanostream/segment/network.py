@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from nanostream.errors import ModelError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["CHANNELS", "CLASSES", "LEAST_DEVIATION", "SHAPES", "NetworkConfig", "config_from_json", "unet"]
 
@@ -56,7 +53,7 @@ class NetworkConfig:
         return math.prod(self.strides)
 
 
-def unet(config: NetworkConfig | None = None) -> nn.Sequential:
+def unet(config: NetworkConfig | None = None) -> torch.nn.Sequential:
     """U-Net from (B, 1, H, W) float32, standardised, to (B, 6, H, W).
 
     That is: logits of the three classes, relative distance, and offsets in tens of pixels. H and W must be multiples
@@ -68,7 +65,6 @@ def unet(config: NetworkConfig | None = None) -> nn.Sequential:
 
     config = config or NetworkConfig()
     width = config.channels[0]
-    outputs = CLASSES + SHAPES
     network = torch.nn.Sequential(
         # MONAI's finest level has no more channels than there are outputs, all behind a ReLU: with six of them, how
         # fast a training starts, or whether it does, is up to the seed.
@@ -82,7 +78,7 @@ def unet(config: NetworkConfig | None = None) -> nn.Sequential:
             act=("RELU", {"inplace": True}),
             norm="BATCH",
         ),
-        torch.nn.Conv2d(width, outputs, kernel_size=1),
+        torch.nn.Conv2d(width, CLASSES + SHAPES, kernel_size=1),
     )
     # A fifth faster on a CPU.
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
