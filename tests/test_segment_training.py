@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from nanostream.errors import ModelError, PictureError, StreamError
 from nanostream.segment.contacts import part_contacts
 from nanostream.segment.cores import share_cores
-from nanostream.segment.crops import Crops, pack, unpack
+from nanostream.segment.crops import GAP, SEAM, Crops, pack, unpack
 from nanostream.segment.evaluation import evaluate
 from nanostream.segment.instances import WatershedConfig, instances
 from nanostream.segment.live import LiveLine
@@ -25,6 +25,7 @@ from nanostream.segment.model import MODEL_VERSION, Model, load_model, save_mode
 from nanostream.segment.network import NetworkConfig
 from nanostream.segment.pictures import AnnotatedPicture
 from nanostream.segment.predict import predict, probabilities
+from nanostream.segment.targets import CONTOUR
 from nanostream.segment.training import TrainingConfig, schedule, train
 from nanostream.segment.window import Augmentation, CropWindow
 from nanostream.sheet import grey, overlay, save_sheet, sheet
@@ -99,21 +100,36 @@ def test_thin_particles_without_an_inside_are_kept() -> None:
 
 
 def test_a_gap_is_drawn_where_one_is_seen() -> None:
-    """Between a bright and a dark particle the darkest of the next two pixels is background; else labels touch."""
+    """Between a bright and a dark particle the darkest of the next two pixels is background; else labels touch.
+
+    Without a contrast there is a gap all the same.
+    """
     labels = np.zeros((12, 20), np.int32)
     labels[2:10, 2:10], labels[2:10, 10:18] = 1, 2
     image = np.where(labels == 1, 200, np.where(labels == 2, 120, 20)).astype(np.uint8)
     for transposed in (False, True):
         turn = np.transpose if transposed else np.asarray
-        assert (turn(part_contacts(turn(labels), turn(np.where(labels > 0, 180, 20)))) == labels).all()
+        level = turn(np.where(labels > 0, 180, 20))
+        assert (turn(part_contacts(turn(labels), level, contrast=0.26)) == labels).all()
+        assert (turn(part_contacts(turn(labels), level))[2:10] == 0).sum(axis=1).tolist() == [5] * 8
         for gap in (10, 11):
             shaded = image.copy()
             shaded[2:10, 10:gap] = 160
             shaded[2:10, gap] = 60
-            parted = turn(part_contacts(turn(labels), turn(shaded)))
+            parted = turn(part_contacts(turn(labels), turn(shaded), contrast=0.26))
             assert (parted[2:10, gap] == 0).all()
             assert (parted[2:10, 2:gap] == 1).all()
             assert (parted[2:10, gap + 1 : 18] == 2).all()
+
+
+def test_masks_are_parted_before_they_are_learned() -> None:
+    """Between two particles that touch lies a pixel of background, and the contour on both sides of it is a seam."""
+    mask = torch.zeros(1, 12, 20, dtype=torch.int32)
+    mask[0, 2:10, 2:10], mask[0, 2:10, 10:18] = 1, 2
+    codes = pack({"image": (mask > 0).float()[:, None], "mask": mask}, contour_px=1)["codes"][0]
+    assert codes[5, 8:13].tolist() == [1, SEAM, GAP, SEAM, 1]
+    assert codes[2, 4] == CONTOUR
+    assert int((codes == GAP).sum()) == 8
 
 
 def test_a_tiny_training_learns_discs(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +190,11 @@ def test_samples_are_taken_as_crops_are_drawn() -> None:
 
 @given(mask=MASKS, turns=st.integers(0, 3), mirror=st.booleans())
 def test_targets_turn_with_their_crop(mask: np.ndarray, turns: int, mirror: bool) -> None:  # noqa: FBT001
-    """Targets of a turned and mirrored crop are the turned and mirrored mask's own targets."""
+    """Targets of a turned and mirrored crop are the turned and mirrored mask's own targets.
+
+    Particles are parted before: which of two equal ones loses a pixel to the gap is no matter of turning.
+    """
+    mask = part_contacts(mask, np.zeros_like(mask))
 
     def crop(mask: np.ndarray) -> Crops:
         labels = torch.from_numpy(mask.copy())[None]

@@ -1,4 +1,4 @@
-"""Contacts of particles: a line of background where a dark gap is seen, as people part particles when they draw.
+"""Contacts of particles: a line of background between the two, as people part particles when they draw.
 
 Legend: H, W = height and width in pixels. At a contact one particle is brighter, the front one for the most part: it
 lies higher, and shades the other. Where the picture is blurred, the front one's brightness runs out over a pixel or
@@ -23,14 +23,14 @@ DARK_SHARE = 0.01
 
 
 def part_contacts(
-    labels: npt.NDArray[np.int32], image: npt.NDArray[Any], *, contrast: float = 0.26
+    labels: npt.NDArray[np.int32], image: npt.NDArray[Any], *, contrast: float | None = None
 ) -> npt.NDArray[np.int32]:
-    """Labels (H, W) with background where two particles touch and a gap is seen between them.
+    """Labels (H, W) with background where two particles touch, or where a gap is seen there.
 
     labels: (H, W), 0 background. image: (H, W), grey. contrast: how much darker the gap must be than the brighter
-    particle beside it, as a share of that particle's brightness over the dark of the picture; 0.26 is the dip between
-    two lines that can just be told apart (Rayleigh 1879). The gap is the pixel beside the brighter particle, or the
-    next one if that is darker still; what lies before it is the brighter particle's.
+    particle beside it, as a share of that particle's brightness over the dark of the picture; with None there is one
+    wherever particles touch. The gap is the pixel beside the brighter particle, or the next one if that is darker
+    still; what lies before it is the brighter particle's.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -45,7 +45,8 @@ def part_contacts(
         deeper = (_at(labels, behind) == _at(labels, back)) & (_at(grey, behind) < _at(grey, back))
         gap = np.where(deeper[:, None], behind, back)
         bright = np.maximum(_at(grey, front), _at(grey, np.clip(front - step, 0, last))) - dark
-        seen = bright - (_at(grey, gap) - dark) >= contrast * bright
+        least = -np.inf if contrast is None else contrast * bright
+        seen = bright - (_at(grey, gap) - dark) >= least
         joined = seen & deeper
         parted[tuple(back[joined].T)] = _at(labels, front[joined])
         gaps.append(gap[seen])

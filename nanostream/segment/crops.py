@@ -8,14 +8,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 
-from nanostream.segment.targets import centre_offsets, contour_classes, relative_distance, seams
+from nanostream.segment.contacts import part_contacts
+from nanostream.segment.targets import CONTOUR, centre_offsets, contour_classes, relative_distance, seams
 
-__all__ = ["SEAM", "Crops", "pack", "unpack"]
+__all__ = ["GAP", "SEAM", "Crops", "pack", "unpack"]
 
-SEAM = 3
-"""Code of contour pixels beside another particle; class CONTOUR with a weight of its own."""
+SEAM, GAP = 3, 4
+"""Codes of contour pixels beside another particle, and of the background between the two; each weighs more than others
+of its class."""
 FULL = 255.0
 HALF_PX = 2.0
 MOST = 127.0
@@ -28,7 +31,7 @@ class Crops:
     images: torch.Tensor
     """(B, 1, K, K) float32, standardised."""
     codes: torch.Tensor
-    """(B, K, K) uint8: the classes of `targets.contour_classes`, and SEAM."""
+    """(B, K, K) uint8: the classes of `targets.contour_classes`, SEAM and GAP."""
     distance: torch.Tensor
     """(B, K, K) float32: `targets.relative_distance`."""
     offset: torch.Tensor
@@ -60,12 +63,21 @@ class Crops:
 
 
 def pack(batch: dict[str, Any], *, contour_px: int) -> dict[str, torch.Tensor]:
-    """What is kept of a stream's batch of N samples, 5 bytes a pixel, each with N first."""
-    mask = batch["mask"]
-    codes = contour_classes(mask, width_px=contour_px)
-    codes[seams(mask, width_px=contour_px)] = SEAM
+    """What is kept of a stream's batch of N samples, 5 bytes a pixel, each with N first.
+
+    Where particles touch, their masks are parted: nobody who annotates lets two particles touch.
+    """
+    mask = batch["mask"].int()
+    images = (batch["image"][:, 0] * FULL).round().to(torch.uint8)
+    parted = torch.from_numpy(
+        np.stack([part_contacts(one.numpy(), image.numpy()) for one, image in zip(mask, images, strict=True)])
+    )
+    codes = contour_classes(parted, width_px=contour_px)
+    # The gap is a pixel wide.
+    codes[seams(parted, width_px=contour_px + 1) & (codes == CONTOUR)] = SEAM
+    codes[(mask > 0) & (parted == 0)] = GAP
     return {
-        "images": (batch["image"][:, 0] * FULL).round().to(torch.uint8),
+        "images": images,
         "codes": codes,
         "distance": (relative_distance(mask) * FULL).round().to(torch.uint8),
         "offset": (centre_offsets(mask) * HALF_PX).round().clamp(-MOST, MOST).to(torch.int8),

@@ -1,6 +1,6 @@
 """What the training minimises.
 
-Legend: B = crops, K = edge of a crop in pixels; codes are the classes of `targets` and SEAM.
+Legend: B = crops, K = edge of a crop in pixels; codes are the classes of `targets`, SEAM and GAP.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from nanostream.segment.crops import SEAM
+from nanostream.segment.crops import GAP, SEAM
 from nanostream.segment.network import CLASSES
-from nanostream.segment.targets import CONTOUR
+from nanostream.segment.targets import BACKGROUND, CONTOUR
 
 if TYPE_CHECKING:
     from nanostream.segment.crops import Crops
@@ -31,7 +31,7 @@ class LossConfig:
     contour: float = 2.0
     """Weight of a contour pixel in the cross-entropy."""
     seam: float = 4.0
-    """Weight of a contour pixel beside another particle: few pixels, but they part the instances."""
+    """Weight of the pixels between two particles and beside them: few pixels, but they part the instances."""
     dice: float = 0.5
     """Weight of the soft Dice loss beside the cross-entropy."""
     distance: float = 1.0
@@ -47,10 +47,10 @@ def segmentation_loss(outputs: torch.Tensor, crops: Crops, config: LossConfig) -
     Milletari et al. 2016, "V-Net", equation 1.
     """
     logits, distance, offset = outputs.split([CLASSES, 1, 2], dim=1)
-    seam = crops.codes == SEAM
-    classes = torch.where(seam, CONTOUR, crops.codes).long()
+    seam, gap = crops.codes == SEAM, crops.codes == GAP
+    classes = torch.where(seam, CONTOUR, torch.where(gap, BACKGROUND, crops.codes)).long()
     weight = 1.0 + (config.contour - 1.0) * (classes == CONTOUR)
-    weight = torch.where(seam, config.seam, weight)
+    weight = torch.where(seam | gap, config.seam, weight)
     entropy = (functional.cross_entropy(logits, classes, reduction="none") * weight).sum()
     p = logits.softmax(dim=1)
     dice = torch.zeros((), device=logits.device)

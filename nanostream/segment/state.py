@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingState", "load_state", "save_state"]
 
 STATE_KIND = "nanostream training"
-STATE_VERSION = 2
+STATE_VERSION = 3
 HEADER_KEY = "nanostream"
 
 
