@@ -99,6 +99,17 @@ def test_thin_particles_without_an_inside_are_kept() -> None:
     assert instances(nothing, nothing[0]).max() == 0
 
 
+def test_pinholes_in_a_particle_are_filled() -> None:
+    """A few pixels of background inside a particle are the particle's; the inside of a loop is not."""
+    p = np.zeros((3, 40, 80), np.float32)
+    p[0] = 1.0
+    p[:, 5:35, 5:35] = p[:, 5:35, 45:75] = np.array([0, 1, 0], np.float32)[:, None, None]
+    p[:, 15:17, 15:17] = p[:, 12:28, 52:68] = np.array([1, 0, 0], np.float32)[:, None, None]
+    labels = instances(p, p[1])
+    assert (labels[5:35, 5:35] == labels[10, 10]).all()
+    assert (labels[12:28, 52:68] == 0).all()
+
+
 def test_a_gap_is_drawn_where_one_is_seen() -> None:
     """Between a bright and a dark particle the darkest of the next two pixels is background; else labels touch.
 
