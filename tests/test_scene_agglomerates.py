@@ -65,7 +65,7 @@ def test_spheres_touch() -> None:
     pile = Pile(bodies, overlap=0.0)
     assert pile.rest(np.zeros(1), np.zeros(1))[0] == pytest.approx(50, rel=0.02)
     pile.put(0.0, 0.0, 50.0)
-    assert pile.beside(np.array([0]), np.array([0.3]))[0] == pytest.approx(100, rel=0.02)
+    assert pile.beside(np.array([0]), np.cos([0.3]), np.sin([0.3]))[0] == pytest.approx(100, rel=0.02)
     x = np.array([0.0, 60.0, 110.0])
     # By Pythagoras: the centres are a diameter apart.
     assert pile.rest(x, 0 * x) == pytest.approx([150, 130, 50], rel=0.02)

@@ -65,6 +65,7 @@ def place_agglomerates(
     median = placement.cluster_median * np.exp(0.5 * rng.standard_normal())
     # Every number is drawn before the loop: a call a particle would cost more than its contacts.
     azimuth = rng.uniform(0, 2 * np.pi, (count, CANDIDATES))
+    cos, sin = np.cos(azimuth), np.sin(azimuth)
     who = rng.random((count, CANDIDATES))
     near = rng.uniform(0.5, 1.0, (count, CANDIDATES))
     from_above = rng.random(count)
@@ -83,11 +84,11 @@ def place_agglomerates(
         ground = [first]
         for j in range(first + 1, min(first + size, count)):
             anchor = np.array(ground)[(who[j] ** latest * len(ground)).astype(np.int64)]
-            distance = pile.beside(anchor, azimuth[j])
+            distance = pile.beside(anchor, cos[j], sin[j])
             if from_above[j] < above:
                 distance *= near[j]
-            x = pile.center_nm[anchor, 0] + distance * np.cos(azimuth[j])
-            y = pile.center_nm[anchor, 1] + distance * np.sin(azimuth[j])
+            x = pile.center_nm[anchor, 0] + distance * cos[j]
+            y = pile.center_nm[anchor, 1] + distance * sin[j]
             z = pile.rest(x, y)
             # Height counts most; among equals a heap takes the place next to its middle.
             away = np.hypot(x - middle[0], y - middle[1])

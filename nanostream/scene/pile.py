@@ -42,11 +42,16 @@ class Pile:
         self._toward = (1 - overlap) * np.concatenate([bodies.above, bodies.below], axis=1)
         self._back = (1 - overlap) * np.concatenate([bodies.below, bodies.above], axis=1)
 
-    def beside(self, anchor: npt.NDArray[np.int64], azimuth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Distance (M,) at which the next body, on the ground, touches placed bodies (M,)."""
+    def beside(
+        self, anchor: npt.NDArray[np.int64], cos: npt.NDArray[np.float64], sin: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Distance (M,) at which the next body, on the ground, touches placed bodies (M,).
+
+        cos, sin: (M,), of the direction in which it lies from each.
+        """
         j = self.placed
         rise = self.bodies.floor_nm[j] - self.center_nm[anchor, 2]
-        along = np.cos(azimuth)[:, None] * self.u[:, 0] + np.sin(azimuth)[:, None] * self.u[:, 1]
+        along = cos[:, None] * self.u[:, 0] + sin[:, None] * self.u[:, 1]
         space = self._toward[anchor] + self._back[j] - rise[:, None] * self.u[:, 2]
         distance = np.where(along > LEVEL, space / np.maximum(along, LEVEL), np.inf)
         return np.maximum(distance.min(axis=1), 0.0)

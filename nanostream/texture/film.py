@@ -8,6 +8,7 @@ Legend: H, W = picture height and width in pixels, F = LAYERS fields of random n
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,9 @@ def draw_noise(rng: np.random.Generator, *, height: int, width: int) -> npt.NDAr
     half = width // 2 + 1
     even = np.frombuffer(rng.bytes(LAYERS * height * half * 2), np.uint8).astype(np.float32)
     scale = np.sqrt(height * width / 2) / _BYTE_SD
-    spectra = ((even - np.float32(127.5)) * np.float32(scale)).view(np.complex64).reshape(LAYERS, height, half)
+    even -= np.float32(127.5)
+    even *= np.float32(scale)
+    spectra = even.view(np.complex64).reshape(LAYERS, height, half)
     # Real fields have spectra that are their own mirror images, which shows where a half spectrum holds both sides.
     for column in (0,) if width % 2 else (0, width // 2):
         one = spectra[..., column]
@@ -53,7 +56,7 @@ def film_relief(values: Mapping[str, Any], noise: Any, *, width: int, pixel_nm: 
     values: effects by name. noise: (..., F, H, W // 2 + 1). light: direction in radians that ridges face.
     """
 
-    def smoothed(layer: int, size_nm: Any, *, ragged: Any = 0.0) -> Any:
+    def smoothed(layer: int, size_nm: Any, *, ragged: Any = None) -> Any:
         return _smoothed(noise[..., layer, :, :], size_nm / pixel_nm, width=width, ragged=ragged, xp=xp)
 
     # Spectra are added, so that one transform does for three fields.
@@ -93,13 +96,13 @@ def _field(spectrum: Any, width: int, xp: Any) -> Any:
     return transform(spectrum, s=(spectrum.shape[-2], width))
 
 
-def _smoothed(spectrum: Any, size: Any, *, width: int, ragged: Any = 0.0, rows_alone: bool = False, xp: Any) -> Any:
+def _smoothed(spectrum: Any, size: Any, *, width: int, ragged: Any = None, rows_alone: bool = False, xp: Any) -> Any:
     """Spectrum (..., H, W // 2 + 1) of a field of zero mean and unit variance with gaussian correlation, from noise's.
 
     size: its standard deviation in pixels. ragged: how much of a finer field is in it. rows_alone: each row on its own.
     """
     kept, power = 0.0, 0.0
-    parts = [(1.0, size), (ragged, _FINER * size)]
+    parts = [(1.0, size)] if ragged is None else [(1.0, size), (ragged, _FINER * size)]
     rows, columns, half = _frequencies(spectrum.shape[-2], width, xp)
     for share, one in parts:
         kept = kept + share * _gauss(0 * one if rows_alone else one, rows, xp) * _gauss(one, half, xp)
@@ -134,9 +137,14 @@ def _gauss(size: Any, frequency: Any, xp: Any) -> Any:
 
 def _frequencies(height: int, width: int, xp: Any) -> tuple[Any, Any, Any]:
     """Angular frequencies down (H, 1), across (1, W), and across in a half spectrum."""
+    down, across, half = _angular(height, width)
+    return xp.asarray(down), xp.asarray(across), xp.asarray(half)
+
+
+@functools.lru_cache(maxsize=8)
+def _angular(height: int, width: int) -> tuple[npt.NDArray[np.float32], ...]:
     down, across, half = np.fft.fftfreq(height), np.fft.fftfreq(width), np.fft.rfftfreq(width)
-    shaped = (down[:, None], across[None], half[None])
-    return tuple(xp.asarray((2 * np.pi * each).astype(np.float32)) for each in shaped)
+    return tuple((2 * np.pi * each).astype(np.float32) for each in (down[:, None], across[None], half[None]))
 
 
 def _logistic(x: Any, xp: Any) -> Any:
