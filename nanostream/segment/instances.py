@@ -66,8 +66,7 @@ def instances(
         labels = part_contacts(labels, image, contrast=config.gap_contrast)
     labels = remove_small(labels, smallest_px=config.smallest_px)
     for region in regionprops(labels):
-        # Loops of wires are larger.
+        # Loops of wires are larger, and so is every other instance, so that none is overwritten.
         if 0 < region.area_filled - region.area < config.smallest_px:
-            part = labels[region.slice]
-            part[region.image_filled & (part == 0)] = region.label
+            labels[region.slice][region.image_filled] = region.label
     return labels
