@@ -46,7 +46,7 @@ def milliseconds(work: Any) -> float:
     return 1e3 * (time.perf_counter() - begun)
 
 
-def rays(samples: int = 60) -> None:
+def rays(samples: int) -> None:
     """A whole sample against its rays."""
     synth = Synth(RECIPE)
     alone, whole, counts = [], [], []
