@@ -137,8 +137,12 @@ def transform(points: npt.NDArray[np.float64], matrix: npt.NDArray[np.float64]) 
 
     Written out, because a BLAS may round differently with another number of threads.
     """
-    m = matrix[:, None]
-    return points[..., 0:1] * m[..., 0] + points[..., 1:2] * m[..., 1] + points[..., 2:3] * m[..., 2]
+    x, y, z = np.ascontiguousarray(np.moveaxis(points, -1, 0))
+    turned = np.empty(points.shape)
+    for row in range(3):
+        m = matrix[:, None, row]
+        turned[..., row] = x * m[..., 0] + y * m[..., 1] + z * m[..., 2]
+    return turned
 
 
 def _detail(shape: GrainShape | SphereShape, parts: int) -> Solids:
@@ -163,18 +167,20 @@ def _support(
     points: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     u = directions().astype(np.float32)
+    count = points.shape[1]
     # Coordinates first: numpy multiplies numbers that lie side by side several at a time.
-    small = np.ascontiguousarray(np.moveaxis(points, -1, 0), dtype=np.float32)
+    small = np.ascontiguousarray(np.moveaxis(points, -1, 0), dtype=np.float32).reshape(3, -1)
     above = np.empty((len(points), len(u)))
     below = np.empty_like(above)
     # A few bodies at a time stay in the cache.
     for start in range(0, len(points), 8):
-        x, y, z = small[:, start : start + 8, None]
+        x, y, z = small[:, start * count : (start + 8) * count]
         along = x * u[:, 0:1]
         along += y * u[:, 1:2]
         along += z * u[:, 2:3]
-        above[start : start + 8] = along.max(axis=-1)
-        below[start : start + 8] = -along.min(axis=-1)
+        along = along.reshape(len(u), -1, count)
+        above[start : start + 8] = along.max(axis=-1).T
+        below[start : start + 8] = -along.min(axis=-1).T
     return above, below
 
 
