@@ -40,7 +40,7 @@ def draw_noise(rng: np.random.Generator, *, height: int, width: int) -> npt.NDAr
     numbers would take longer than all the rest.
     """
     half = width // 2 + 1
-    # In words of 64 bits: `rng.bytes` gives the same ones, and copies them twice.
+    # In words of 64 bits: `rng.bytes` gives the same ones in more time.
     count = LAYERS * height * half * 2
     words = rng.integers(2**64 - 1, size=-(-count // 8), dtype=np.uint64, endpoint=True)
     even = words.astype("<u8", copy=False).view(np.uint8)[:count].astype(np.float32)
