@@ -73,12 +73,15 @@ class Recorder:
     def __init__(self, scene: Any) -> None:
         self.scene = scene
         self.rays: list[tuple[str, Any, dict[str, Any]]] = []
+        self.looped = 0
 
     def __getattr__(self, name: str) -> Any:
         import drjit as dr
 
         def traced(ray: Any, **options: Any) -> Any:
-            if not dr.flag(dr.JitFlag.SymbolicScope):
+            if dr.flag(dr.JitFlag.SymbolicScope):
+                self.looped = dr.width(ray)
+            else:
                 self.rays.append((name, ray, options))
             return getattr(self.scene, name)(ray, **options)
 
@@ -102,8 +105,8 @@ def rays_of(index: int) -> tuple[Any, int]:
     renderer.load(ensemble)
     renderer.shade(surfaces_of(ensemble, index), seed=index)
     outline, _ = renderer.picture()
-    # Rays through the pile are traced in a loop: into and out of each particle that lies behind the first.
-    behind = 4 * int((outline.own_px - outline.visible_px).sum())
+    # Rays through the pile are traced in a loop: out of the first particle, into and out of each behind it, and on.
+    behind = 2 * recorder.looped + 2 * int((outline.own_px - outline.visible_px).sum())
     rays = list(recorder.rays)
     if behind:
         pixel = np.resize(np.flatnonzero(outline.owner), behind)

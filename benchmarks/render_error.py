@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from render_scene import PICTURE, RECIPE, detector, ensemble_of, picture_of, rays_in, surfaces_of
+from render_scene import PICTURE, RECIPE, detector, ensemble_of, every_pixel, picture_of, rays_in, surfaces_of
 
 from nanostream.render import backend
 
@@ -14,11 +15,11 @@ SCENES = 6
 REFERENCE_SPP = 4096
 CAMERA = RECIPE.camera
 PLANS = {
-    "independent": [(16, 16, 4)],
-    "Sobol": [
-        (4, 8, 2),
-        (8, 24, 2),
-        (16, 16, 4),
+    "independent, every pixel": [(16, 16, 4)],
+    "Sobol, every pixel": [(16, 16, 4), (16, 32, 2)],
+    "Sobol, ground on a lattice": [
+        (4, 8, 4),
+        (8, 24, 8),
         (CAMERA.particle_samples, CAMERA.edge_samples, CAMERA.ground_samples),
     ],
 }
@@ -50,21 +51,26 @@ def error() -> None:
     for index in range(SCENES):
         ensemble = ensemble_of(index)
         table = surfaces_of(ensemble, index)
-        outline, light = picture_of((REFERENCE_SPP, REFERENCE_SPP, REFERENCE_SPP // 4), ensemble, table, 10**6)
+        with every_pixel():
+            _, light = picture_of((REFERENCE_SPP, REFERENCE_SPP, REFERENCE_SPP // 4), ensemble, table, 10**6)
         truth = seen(light.radiance)
         noise = detector()["shot_noise"] * truth + detector()["read_noise"] ** 2
         level = np.digitize(truth, LEVELS) - 1
         for k, (name, counts) in enumerate(plans):
-            shade.points = independent if name == "independent" else sampler.points
-            _, light = picture_of(counts, ensemble, table, index)
+            shade.points = independent if name.startswith("independent") else sampler.points
+            with every_pixel() if name.endswith("every pixel") else contextlib.nullcontext():
+                outline, light = picture_of(counts, ensemble, table, index)
+                rays[k] += rays_in(counts, ensemble, outline.owner) / SCENES
             both = np.stack([(seen(light.radiance) - truth) ** 2, seen(light.error) ** 2]) / noise
             for number, column in enumerate(shares[k]):
                 column.append(both[:, level == number])
-            rays[k] += rays_in(counts, outline.owner) / SCENES
         shade.points = sampler.points
     print("error    RMSE over the detector's noise at grey level, and in brackets as estimated from the samples")
-    print("  samples: particles, edges, ground    " + " ".join(f"{m:11.2f}" for m in (LEVELS[1:] + LEVELS[:-1]) / 2))
+    print(
+        "  samples: particles, edges, ground                   "
+        + " ".join(f"{m:11.2f}" for m in (LEVELS[1:] + LEVELS[:-1]) / 2)
+    )
     for (name, counts), levels, traced in zip(plans, shares, rays, strict=True):
         columns = [np.sqrt(np.concatenate(level, axis=1).mean(axis=1)) for level in levels]
         told = " ".join(f"{off:4.2f} ({estimate:4.2f})" for off, estimate in columns)
-        print(f"  {name:11} {counts!s:12} {traced / 1e3:4.0f}k rays {told}")
+        print(f"  {name:26} {counts!s:12} {traced / 1e3:4.0f}k rays {told}")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from render_scene import EXTENT, PICTURE, RECIPE, SIZE, detector, ensemble_of, picture_of, rays_in
+from render_scene import EXTENT, PICTURE, RECIPE, SIZE, detector, ensemble_of, every_pixel, picture_of, rays_in
 
 from nanostream.render import backend
 from nanostream.texture.surface import SurfaceTable
@@ -27,12 +27,9 @@ IMAGE_SAMPLES, MASK_SAMPLES, REFERENCE_SPP = 121, 144, 4096
 PARTICLE = {"base_color": 0.9, "roughness": 0.8, "specular": 0.0, "spec_tint": 0.0, "sheen": 2.0}
 GROUND = {"base_color": 0.25, "roughness": 0.5, "specular": 0.0, "spec_tint": 0.0, "sheen": 0.0}
 CAMERA = RECIPE.camera
-PLANS = (
-    (CAMERA.particle_samples, CAMERA.edge_samples, CAMERA.ground_samples),
-    (32, 64, 8),
-    (64, 128, 16),
-    (128, 256, 32),
-    (256, 512, 64),
+PLANS = tuple(
+    (times * CAMERA.particle_samples, times * CAMERA.edge_samples, times * CAMERA.ground_samples)
+    for times in (1, 2, 4, 8, 16)
 )
 
 
@@ -131,7 +128,8 @@ def published() -> None:
         def seen(picture: np.ndarray) -> np.ndarray:
             return scipy.ndimage.gaussian_filter(picture, detector()["blur_px"])
 
-        truth = seen(picture_of((REFERENCE_SPP, REFERENCE_SPP, REFERENCE_SPP), ensemble, table, 2)[1].radiance)
+        with every_pixel():
+            truth = seen(picture_of((REFERENCE_SPP, REFERENCE_SPP, REFERENCE_SPP), ensemble, table, 2)[1].radiance)
         scene = mitsuba_scene(ensemble)
         made, image_seconds = timed(
             lambda scene=scene: np.array(mi.render(scene, integrator=image, spp=IMAGE_SAMPLES))[:, :, 0]
@@ -146,7 +144,7 @@ def published() -> None:
             if index:
                 found.seconds.append(seconds)
                 found.squares.append(float(np.mean((seen(light.radiance) - truth) ** 2)))
-                found.rays.append(rays_in(counts, outline.owner))
+                found.rays.append(rays_in(counts, ensemble, outline.owner))
     print(
         f"published pairs of image and mask of {SIZE['width']} x {SIZE['height']}, one thread, times as many a second"
     )

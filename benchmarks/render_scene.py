@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from nanostream.scene.config import SceneConfig
 from nanostream.scene.ensemble import build_ensemble
 from nanostream.seeding import Purpose, generator
 from nanostream.texture.learned import DETECTOR, LearnedTexture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RECIPE = Recipe.preset("tio2-sem")
 PICTURE = RECIPE.picture
@@ -63,14 +67,38 @@ def picture_of(counts: tuple[int, int, int], ensemble: Any, table: Any, seed: in
     return renderer.picture()
 
 
-def rays_in(counts: tuple[int, int, int], owner: np.ndarray) -> int:
+class EveryPixel:
+    """What `Lattice` would be if each pixel of the ground had samples of its own."""
+
+    def __init__(self, ground: np.ndarray, diameter_px: float) -> None:
+        del diameter_px
+        self.sampled = ground
+
+    def fill(self, light: np.ndarray) -> None:
+        """Nothing is left to fill."""
+
+
+@contextlib.contextmanager
+def every_pixel() -> Iterator[None]:
+    """Render without the lattice."""
+    from nanostream.render import particles
+
+    kept = particles.Lattice
+    particles.Lattice = EveryPixel
+    try:
+        yield
+    finally:
+        particles.Lattice = kept
+
+
+def rays_in(counts: tuple[int, int, int], ensemble: Any, owner: np.ndarray) -> int:
     """Most rays of the light: to a particle, to the sky and, from tilted surfaces, below the horizon.
 
     Those of the ids are not counted.
     """
-    from nanostream.render.particles import edges
+    from nanostream.render import particles
 
-    edge = edges(owner)
-    inside = int(((owner > 0) & ~edge).sum())
-    ground = owner.size - inside - int(edge.sum())
-    return 3 * (inside * counts[0] + int(edge.sum()) * counts[1]) + ground * counts[2]
+    edge, surface, ground = particles.regions(owner)
+    lattice = particles.Lattice(ground, ensemble.diameter_nm.mean() / PICTURE.pixel_nm)
+    pixels = [int(each.sum()) for each in (surface, edge, lattice.sampled)]
+    return 3 * (pixels[0] * counts[0] + pixels[1] * counts[1]) + pixels[2] * counts[2]

@@ -28,7 +28,7 @@ from nanostream.texture.learned_file import SHIPPED, texture_path
 
 __all__ = ["PIXELS_VERSION", "Picture", "Recipe", "preset_names"]
 
-PIXELS_VERSION = 4
+PIXELS_VERSION = 5
 """Raised by every change of nanostream that changes a pixel of any recipe."""
 
 _FILE_FIELDS = {"file", "files", "folder"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import trimesh
+from scipy import ndimage
 
 from nanostream.render import backend
 from nanostream.render.camera import Camera
@@ -283,10 +284,7 @@ def free_share(ensemble: Ensemble, normals: np.ndarray, directions: int = 512) -
 
 def inner(owner: np.ndarray) -> np.ndarray:
     """Pixels whose neighbours show the same."""
-    backend.start()
-    from nanostream.render.particles import edges
-
-    return ~edges(owner)
+    return ndimage.maximum_filter(owner, 3) == ndimage.minimum_filter(owner, 3)
 
 
 def reflectance(surface: dict[str, float]) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from nanostream.render.geometry import Geometry
 from nanostream.render.outline import OutlineTrace
-from nanostream.render.particles import edges
+from nanostream.render.particles import regions
 from nanostream.render.published_scene import CAMERA_HEIGHT, HALF_FOV, PublishedGeometry
 from nanostream.render.shade import COLUMNS, DeviceTable, Shader
 from nanostream.render.upload import upload
@@ -52,9 +52,7 @@ class ParticleCrossing:
         self._geometry.load(ensemble)
         size = {"height": self._height, "width": self._width, "pixel_nm": self._pixel_nm}
         owner = OutlineTrace(self._geometry, **size).owner()
-        edge = edges(owner)
-        inside = (owner > 0) & ~edge
-        self._pixels = [np.flatnonzero(where).astype(np.uint32) for where in (edge, inside, ~(edge | inside))]
+        self._pixels = [np.flatnonzero(where).astype(np.uint32) for where in regions(owner)]
         return owner
 
     def radiance(

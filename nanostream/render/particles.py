@@ -6,12 +6,14 @@ Legend: H, W = picture height and width in pixels.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import drjit as dr
 import numpy as np
 
 from nanostream.render.geometry import Geometry
+from nanostream.render.lattice import Lattice
 from nanostream.render.outline import Outline, OutlineTrace
 from nanostream.render.shade import Shader
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from nanostream.scene.ensemble import Ensemble
     from nanostream.texture.surface import SurfaceTable
 
-__all__ = ["Light", "ParticleRenderer", "edges"]
+__all__ = ["Light", "ParticleRenderer", "regions"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -57,15 +59,16 @@ class ParticleRenderer:
 
     def shade(self, table: SurfaceTable, *, seed: int) -> None:
         """Queue the light from its surfaces, and what is hidden; seed: 32 bits, of the sampling."""
-        owner, camera = self._outline.owner(), self._camera
-        edge = edges(owner)
-        inside = (owner > 0) & ~edge
+        camera = self._camera
+        edge, surface, self._ground = regions(self._outline.owner())
         shader = Shader(self._geometry, table, width=self._width, pixel_nm=self._pixel_nm, seed=seed)
+        diameter_px = self._geometry.reach_nm / self._pixel_nm if self._geometry.count else math.inf
+        self._lattice, self._relief = Lattice(self._ground, diameter_px), table.relief
         self._halves: list[tuple[npt.NDArray[np.uint32], Any]] = []
         for where, samples, ground in (
             (edge, camera.edge_samples, False),
-            (inside, camera.particle_samples, False),
-            (~(edge | inside), camera.ground_samples, True),
+            (surface, camera.particle_samples, False),
+            (self._lattice.sampled, camera.ground_samples, True),
         ):
             pixels = np.flatnonzero(where).astype(np.uint32)
             if len(pixels):
@@ -79,12 +82,18 @@ class ParticleRenderer:
         both = np.empty((self._height, self._width), np.complex64)
         for pixels, halves in self._halves:
             both.ravel()[pixels] = np.array(halves).view(np.complex64)
+        self._lattice.fill(both)
+        np.multiply(both, self._relief, out=both, where=self._ground)
         both *= np.float32(0.5)
         return self._outline.outline(), Light(both.real + both.imag, both.real - both.imag)
 
 
-def edges(owner: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """Pixels of which a neighbour shows something else: their squares may hold more than their centres show."""
+def regions(owner: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Pixels by what their squares may hold more than their centres show: edges, surfaces and bare ground.
+
+    A border runs between an edge and a pixel beside, above or below it. Surfaces are the rest of the particles and of
+    what touches them, whose corners may be cut off.
+    """
     beside, under = np.zeros(owner.shape, bool), np.zeros(owner.shape, bool)
     differ = owner[:, 1:] != owner[:, :-1]
     beside[:, 1:] |= differ
@@ -93,6 +102,7 @@ def edges(owner: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     under[1:] |= differ
     under[:-1] |= differ
     edge = beside | under
-    edge[1:] |= beside[:-1]
-    edge[:-1] |= beside[1:]
-    return edge
+    near = edge | (owner > 0)
+    near[1:] |= beside[:-1]
+    near[:-1] |= beside[1:]
+    return edge, near & ~edge, ~near

@@ -86,10 +86,14 @@ class Shader:
         A Dr.Jit float that is not yet evaluated and carries the table's gradients; P > 0, samples even. ground: the
         pixels show the ground alone, and no camera ray has to find it.
         """
-        return dr.block_sum(self.halves(pixels, samples, ground=ground), 2) / 2
+        mean = dr.block_sum(self.halves(pixels, samples, ground=ground), 2) / 2
+        return mean * dr.gather(mi.Float, self._table.relief, upload(several(pixels))) if ground else mean
 
     def halves(self, pixels: npt.NDArray[np.uint32], samples: int, *, ground: bool = False) -> Any:
-        """The same from each half of the samples, (2 P,): both of a pixel lie together, and are independent."""
+        """The same from each half of the samples, (2 P,): both of a pixel lie together, and are independent.
+
+        That of the ground alone without its relief.
+        """
         half = samples // 2
         # A pixel's samples are neighbours: their rays meet the same triangles.
         lane = dr.arange(mi.UInt, len(pixels) * 2 * half)
@@ -100,9 +104,10 @@ class Shader:
         u = points(row, column, lane - nth * half, half, self._seed + (nth & 1))
         x, y = (mi.Float(column) + u[0]) * self._pixel_nm, (mi.Float(row) + u[1]) * self._pixel_nm
         disk: Any = mi.warp.square_to_uniform_disk_concentric(mi.Point2f(u[2], u[3]))
+        if ground:
+            return dr.block_sum(self._ground_sample(x, y, disk), half) / half
         relief = dr.gather(mi.Float, self._table.relief, pixel)
-        radiance = self._ground_sample if ground else self._surface_sample
-        return dr.block_sum(radiance(x, y, disk, relief), half) / half
+        return dr.block_sum(self._surface_sample(x, y, disk, relief), half) / half
 
     def _surface_sample(self, x: Any, y: Any, disk: Any, relief: Any) -> Any:
         geometry = self._geometry
@@ -134,12 +139,12 @@ class Shader:
         free = ~geometry.scene.ray_test(sideways, active=sin > _TILTED)
         return self._seen(owner, mi.Vector3f(sin, 0, cos), wo, lit, (beneath, free)) * dr.select(owner == 0, relief, 1)
 
-    def _ground_sample(self, x: Any, y: Any, disk: Any, relief: Any) -> Any:
+    def _ground_sample(self, x: Any, y: Any, disk: Any) -> Any:
         wo = _onto_sphere(disk.x, disk.y)
         lit = ~self._geometry.scene.ray_test(mi.Ray3f(mi.Point3f(x, y, _OFFSET_NM), wo))
         # As wide as the rays, so that gradients are summed once, by the gather, and not behind every operation.
         ground = dr.zeros(mi.UInt, dr.width(x))
-        return self._seen(ground, mi.Vector3f(0, 0, 1), wo, lit, None) * relief
+        return self._seen(ground, mi.Vector3f(0, 0, 1), wo, lit, None)
 
     def _seen(self, owner: Any, wi: Any, wo: Any, lit: Any, under: tuple[Any, Any] | None) -> Any:
         first, second = (dr.gather(mi.Vector4f, self._table.columns, 2 * owner + k) for k in range(2))
@@ -147,16 +152,12 @@ class Shader:
         sheen, gain, rim, ambient = second
         surface = Surface(base_color, roughness, specular, spec_tint, sheen)
 
-        def over_density(w: Any) -> Any:
-            # The cosine lobe's density is cos / pi, and `evaluate` holds the cosine already.
-            return evaluate(surface, wi, w) * dr.pi / dr.maximum(w.z, 1e-6)
-
-        radiance = over_density(wo) * dr.select(lit, 1, ambient) * gain
+        radiance = evaluate(surface, wi, wo) * dr.select(lit, 1, ambient) * gain
         if under is None:
             return radiance
         beneath, free = under
         # Shares of the lobe over and under the horizon; from under it comes what reaches occluded points.
-        radiance = radiance * (1 + wi.z) / 2 + over_density(beneath) * ambient * gain * (1 - wi.z) / 2
+        radiance = radiance * (1 + wi.z) / 2 + evaluate(surface, wi, beneath) * ambient * gain * (1 - wi.z) / 2
         tilt = dr.maximum(dr.minimum(1 / wi.z, self._table.rim_cap) - 1, _LEAST_TILT)
         return radiance * (1 + dr.select(free, rim * dr.power(tilt, self._table.rim_power), 0))
 
