@@ -209,6 +209,33 @@ def test_gain_ambient_and_relief_act_on_mitsubas_light(ensembles: dict[str, Ense
     assert open_sky.radiance[ground].mean() == pytest.approx(reflectance(GROUND), rel=0.005)
 
 
+@pytest.mark.parametrize("pixel_nm", [8.0, 14.0, 20.0])
+def test_filled_ground_is_what_its_own_samples_would_show(monkeypatch: pytest.MonkeyPatch, pixel_nm: float) -> None:
+    """Between nodes that are four, three and two pixels apart: within 0.5 % on average, and 1 % as an RMSE."""
+    backend.start()
+    from nanostream.render import lattice
+    from nanostream.render.particles import ParticleRenderer
+
+    size = 96
+    extent = {"height_nm": size * pixel_nm, "width_nm": size * pixel_nm, "pixel_nm": pixel_nm}
+    ensemble = build_ensemble(SceneConfig(), **extent, rng=np.random.default_rng(2))
+    camera = Camera(particle_samples=2, edge_samples=2, ground_samples=1024)
+    renderer = ParticleRenderer(camera, height=size, width=size, pixel_nm=pixel_nm)
+
+    def light() -> np.ndarray:
+        renderer.load(ensemble)
+        renderer.shade(table_of(len(ensemble), relief=np.ones((size, size), np.float32)), seed=1)
+        return renderer.picture()[1].radiance
+
+    filled = light()
+    ground = renderer._lattice
+    monkeypatch.setattr(lattice, "_WIDEST", 1)
+    off = filled[ground.filled] / light()[ground.filled] - 1
+    assert ground.filled.sum() > 1.5 * ground.sampled.sum()
+    assert abs(off.mean()) < 0.005
+    assert np.sqrt(np.mean(off**2)) < 0.01
+
+
 RIM = 1.5
 CURVES = pytest.mark.parametrize(("cap", "power"), [(2.0, 1.0), (1.2, 1.0), (2.0, 1.5)])
 
