@@ -18,6 +18,6 @@ class Camera(pydantic.BaseModel):
     particle_samples: int = pydantic.Field(default=16, ge=2, le=65536, multiple_of=2)
     """Camera and occlusion rays a pixel on particles."""
     edge_samples: int = pydantic.Field(default=32, ge=2, le=65536, multiple_of=2)
-    """Camera and occlusion rays a pixel where a neighbouring pixel shows something else."""
+    """Camera and occlusion rays a pixel where the one beside, above or below shows something else."""
     ground_samples: int = pydantic.Field(default=16, ge=2, le=65536, multiple_of=2)
     """Occlusion rays a pixel on the rest of the ground, where few pixels are sampled: see `Lattice`."""
