@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from render_scene import EXTENT, PICTURE, RECIPE, SIZE, detector, ensemble_of, every_pixel, picture_of, rays_in
+from render_scene import EXTENT, PICTURE, RECIPE, SIZE, detector, ensemble_of, every_pixel, picture_of
 
 from nanostream.render import backend
 from nanostream.texture.surface import SurfaceTable
@@ -95,11 +95,10 @@ def timed(work: Any) -> tuple[Any, float]:
 
 @dataclasses.dataclass
 class Found:
-    """Seconds a pair, and mean square error of the image behind the detector's blur, one a scene; rays."""
+    """Seconds a pair, and mean square error of the image behind the detector's blur, one a scene."""
 
     seconds: list[float] = dataclasses.field(default_factory=list)
     squares: list[float] = dataclasses.field(default_factory=list)
-    rays: list[int] = dataclasses.field(default_factory=list)
 
     def line(self, name: str, beside: Found) -> str:
         """For the table."""
@@ -140,11 +139,10 @@ def published() -> None:
             general.seconds.append(image_seconds + mask_seconds)
             general.squares.append(float(np.mean((seen(made) - truth) ** 2)))
         for counts, found in own.items():
-            (outline, light), seconds = timed(lambda counts=counts, pair=pair: pair(counts))
+            (_, light), seconds = timed(lambda counts=counts, pair=pair: pair(counts))
             if index:
                 found.seconds.append(seconds)
                 found.squares.append(float(np.mean((seen(light.radiance) - truth) ** 2)))
-                found.rays.append(rays_in(counts, ensemble, outline.owner))
     print(
         f"published pairs of image and mask of {SIZE['width']} x {SIZE['height']}, one thread, times as many a second"
     )

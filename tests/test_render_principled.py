@@ -46,10 +46,7 @@ def test_equals_the_plugin(values: dict[str, float]) -> None:
     si.t, si.wi, si.sh_frame = 1.0, wi, mi.Frame3f(mi.Normal3f(0, 0, 1))
     reference = np.array(bsdf.eval(mi.BSDFContext(), si, wo)).ravel()
 
-    ours = (
-        np.array(evaluate(Surface(**{name: mi.Float(values.get(name, 0.0)) for name in PARAMETERS}), wi, wo))
-        * np.array(wo.z)
-        / np.pi
-    )
+    surface = Surface(**{name: mi.Float(values.get(name, 0.0)) for name in PARAMETERS})
+    ours = np.array(evaluate(surface, wi, wo) * wo.z / np.pi)
     assert reference.mean() > 0.01
     np.testing.assert_allclose(ours, reference, rtol=1e-3, atol=1e-5)
